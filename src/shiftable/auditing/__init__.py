@@ -1,0 +1,26 @@
+"""How often does a model change its mind when the picture hardly changes?"""
+
+from shiftable.auditing.audit import audit
+from shiftable.auditing.intervals import Estimate
+from shiftable.auditing.metrics import METRICS
+from shiftable.auditing.motions import MOTIONS, Motion
+from shiftable.auditing.predictions import Predictions, read_parts
+from shiftable.auditing.results import Audit, read_audit
+from shiftable.auditing.showing import Show, show_again
+from shiftable.auditing.walks import SHAPES, Walk
+
+__all__ = [
+    "METRICS",
+    "MOTIONS",
+    "SHAPES",
+    "Audit",
+    "Estimate",
+    "Motion",
+    "Predictions",
+    "Show",
+    "Walk",
+    "audit",
+    "read_audit",
+    "read_parts",
+    "show_again",
+]

@@ -1,0 +1,203 @@
+"""Metrics: from the table of predictions to a numerator and a denominator per image, and from these to an estimate.
+
+Formulas: Azulay & Weiss, JMLR 20(184), 2019 (P(top-1 change), MAC) and arXiv 1805.12177v1 (jaggedness); Zhang, ICML
+2019 (consistency). Steps of one image are not independent, so an image is the unit of every interval.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from shiftable.auditing.intervals import Estimate, Weighting, magnitude, rate
+from shiftable.auditing.predictions import Predictions, changed
+from shiftable.errors import InputError, unknown
+
+PerImage: TypeAlias = tuple[Float[np.ndarray, "image"], Float[np.ndarray, "image"]]
+"""(numerators, denominators); an image with denominator 0 says nothing."""
+
+STEPPED = frozenset({"sweep", "pairs", "grid"})
+WHOLE = frozenset({"sweep", "grid"})
+ALL = frozenset({"sweep", "pairs", "grid", "random"})
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that an audit reports.
+
+    Args:
+        of: Gives its numerators and denominators per image.
+        walks: The walk shapes that define it; elsewhere it is absent, not 0.
+        unit: ``"rate"``: a share of pairs, 0 to 1. ``"count"``: the same times the pairs of an image, which all have
+            equally many. ``"magnitude"``: a mean of anything.
+        needs_labels: Whether the right classes must be known.
+        weighting: Mean over images of the quotient, or, where the denominator is random, ratio of the sums.
+        stable_is: The value of a model that never changes its answer, or None where the metric is not about change.
+    """
+
+    of: Callable[[Predictions], PerImage]
+    walks: frozenset[str]
+    unit: Literal["rate", "count", "magnitude"]
+    needs_labels: bool = False
+    weighting: Weighting = "images"
+    stable_is: float | None = None
+
+
+def p_top1_change(predictions: Predictions) -> PerImage:
+    """Share of adjacent pairs whose top-1 classes differ. 0 to 1."""
+    return _over_pairs(predictions, changed(predictions))
+
+
+def mac(predictions: Predictions) -> PerImage:
+    """Mean absolute change, between adjacent steps, of the probability of the first one's top-1 class. 0 to 1."""
+    moved = predictions.moved
+    change = np.abs(predictions["top1_p"][moved - 1] - predictions["first_p"][moved])
+    return _over_pairs(predictions, change)
+
+
+def jaggedness(predictions: Predictions) -> PerImage:
+    """How often along the walk the right class enters or leaves the top-5 (top-1 for 10 classes or fewer)."""
+    return jaggedness_per_step(predictions)
+
+
+def jaggedness_per_step(predictions: Predictions) -> PerImage:
+    """`jaggedness` as a share of the adjacent pairs. 0 to 1."""
+    moved = np.intersect1d(predictions.moved, predictions.labelled)
+    crossed = _crossings(predictions["label_rank"] <= _leaders(predictions), moved)
+    return predictions.per_image(crossed, moved), predictions.per_image(np.ones(len(moved)), moved)
+
+
+def jaggedness_self(predictions: Predictions) -> PerImage:
+    """`jaggedness` of the class that is top-1 of the unmoved view. Needs no labels."""
+    among = (predictions["top5"][:, : _leaders(predictions)] == predictions["ref"][:, None]).any(axis=1)
+    moved = predictions.moved
+    return _over_pairs(predictions, _crossings(among, moved))
+
+
+def consistency(predictions: Predictions) -> PerImage:
+    """Share of pairs of two independent places whose top-1 classes agree. 0 to 1, 1 being stable."""
+    return _over_pairs(predictions, ~changed(predictions))
+
+
+def accuracy(predictions: Predictions) -> PerImage:
+    """Share of steps whose top-1 is the right class. 0 to 1."""
+    return _over_steps(predictions, predictions["label_rank"] == 1, predictions.labelled)
+
+
+def accuracy_top5(predictions: Predictions) -> PerImage:
+    """Share of steps whose top-5 hold the right class. 0 to 1."""
+    return _over_steps(predictions, predictions["label_rank"] <= 5, predictions.labelled)
+
+
+def worst_case_accuracy(predictions: Predictions) -> PerImage:
+    """Share of images that are right at every step. 0 to 1."""
+    right, steps = accuracy(predictions)
+    return (right == steps) * np.minimum(steps, 1), np.minimum(steps, 1)
+
+
+def share_constant(predictions: Predictions) -> PerImage:
+    """Share of images whose top-1 is the same at every step. 0 to 1, 1 being stable."""
+    alike, steps = _over_steps(
+        predictions, predictions["top1"] == predictions["ref"], np.arange(len(predictions.image))
+    )
+    return (alike == steps).astype(float), np.ones(len(steps))
+
+
+def change_if_right(predictions: Predictions) -> PerImage:
+    """`p_top1_change` among the pairs whose first step is right. 0 to 1."""
+    moved, change = predictions.moved, changed(predictions)
+    right = predictions["label_rank"][moved - 1] == 1
+    return predictions.per_image(change & right, moved), predictions.per_image(right, moved)
+
+
+def margin(predictions: Predictions) -> PerImage:
+    """Mean distance between the top-1 and the runner-up, in logits. 0 or more."""
+    return _over_steps(predictions, predictions["margin"], np.arange(len(predictions.image)))
+
+
+METRICS: Mapping[str, Metric] = {
+    "p_top1_change": Metric(p_top1_change, STEPPED, "rate", stable_is=0.0),
+    "mac": Metric(mac, STEPPED, "magnitude", stable_is=0.0),
+    "jaggedness": Metric(jaggedness, frozenset({"sweep"}), "count", needs_labels=True, stable_is=0.0),
+    "jaggedness_per_step": Metric(jaggedness_per_step, frozenset({"sweep"}), "rate", needs_labels=True, stable_is=0.0),
+    "jaggedness_self": Metric(jaggedness_self, frozenset({"sweep"}), "count", stable_is=0.0),
+    "consistency": Metric(consistency, frozenset({"random"}), "rate", stable_is=1.0),
+    "accuracy": Metric(accuracy, ALL, "rate", needs_labels=True),
+    "accuracy_top5": Metric(accuracy_top5, ALL, "rate", needs_labels=True),
+    "worst_case_accuracy": Metric(worst_case_accuracy, WHOLE, "rate", needs_labels=True),
+    "share_constant": Metric(share_constant, WHOLE, "rate", stable_is=1.0),
+    "change_if_right": Metric(change_if_right, STEPPED, "rate", needs_labels=True, weighting="pairs", stable_is=0.0),
+    "margin": Metric(margin, ALL, "magnitude"),
+}
+
+CONTROLS = ("still", "grey", "jpeg")
+"""What is not motion: the same view again, one grey level lighter and darker, JPEG quality 95."""
+
+CONTROL_METRICS = ("p_top1_change", "mac")
+
+
+def choose_metrics(walk: str, labelled: bool, asked: Sequence[str] | None = None) -> list[str]:
+    """The metrics that an audit can report.
+
+    Args:
+        walk: The walks' shape.
+        labelled: Whether the right classes are known.
+        asked: The ones that were asked for; None takes all there are.
+
+    Raises:
+        InputError: If one that was asked for is unknown, undefined on these walks, or needs labels that are not there.
+    """
+    for name in asked or ():
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+        if walk not in METRICS[name].walks:
+            others = " or ".join(sorted(METRICS[name].walks))
+            raise InputError(f"{name} is not defined on {walk} walks", where="--metric", todo=f"take --walk {others}")
+        if METRICS[name].needs_labels and not labelled:
+            raise InputError(f"{name} needs labels", where="--metric", todo="give --labels FILE with file,class_index")
+    possible = (name for name, metric in METRICS.items() if walk in metric.walks and labelled >= metric.needs_labels)
+    return [name for name in possible if asked is None or name in asked]
+
+
+def estimate(name: str, parts: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> Estimate | None:
+    """A metric with its interval, from what all shards gave; None where no image says anything."""
+    metric = METRICS[name]
+    numerators, denominators = (np.concatenate(side).astype(float) for side in zip(*parts, strict=True))
+    if not denominators.any():
+        return None
+    if metric.unit == "magnitude":
+        return magnitude(numerators, denominators, weighting=metric.weighting, seed=seed)
+    share = rate(numerators, denominators, weighting=metric.weighting)
+    if metric.unit == "rate":
+        return share
+    pairs = share.pairs / share.images
+    return replace(share, value=share.value * pairs, low=share.low * pairs, high=share.high * pairs)
+
+
+def measure(shards: Iterable[Predictions], names: Sequence[str], seed: int = 0) -> dict[str, Estimate]:
+    """Several metrics of an audit, its shards being read once and one at a time."""
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in names}
+    for predictions in shards:
+        for name in names:
+            parts[name].append(METRICS[name].of(predictions))
+    found = {name: estimate(name, parts[name], seed) for name in names if parts[name]}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _leaders(predictions: Predictions) -> int:
+    return 1 if predictions.classes <= 10 else 5
+
+
+def _crossings(inside: Bool[np.ndarray, "row"], moved: np.ndarray) -> Bool[np.ndarray, "pair"]:
+    return np.asarray(inside[moved] != inside[moved - 1])
+
+
+def _over_pairs(predictions: Predictions, values: np.ndarray) -> PerImage:
+    moved = predictions.moved
+    return predictions.per_image(values, moved), predictions.per_image(np.ones(len(moved)), moved)
+
+
+def _over_steps(predictions: Predictions, values: np.ndarray, rows: np.ndarray) -> PerImage:
+    return predictions.per_image(values[rows], rows), predictions.per_image(np.ones(len(rows)), rows)

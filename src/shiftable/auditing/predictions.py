@@ -1,0 +1,276 @@
+"""The table of answers: one row per (image, walk, step), from which every metric can be computed.
+
+Columns
+    image, walk, step: the place in the audit. dy, dx (px), scale, angle (degrees), frame: where the view was.
+    control: null for the motion's own rows; ``still``, ``grey`` or ``jpeg`` for the answer to what is no motion. The
+    first step of a control's walk is the unmoved view.
+    top1, top1_p, top2_p: the leading class, its probability and the runner-up's. Of equal scores the lowest class wins.
+    margin: top-1 minus top-2 in logits; for probabilities log(p1 / p2), for sigmoids the difference of log-odds.
+    tie, tie_top5: whether equal scores decided the top-1, or the last place of the top-5.
+    top5, top5_p: the five leading classes, best first, and their probabilities.
+    ref, ref_p: the top-1 of the unmoved view, and its probability at this step.
+    first_p: the probability, at this step, of the class that was top-1 at the previous step; null at step 0.
+    label, label_p, label_rank: the right class, its probability, its rank (1 is the top); null where it is not known.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, Int, Shaped
+
+from shiftable.errors import InputError
+from shiftable.models.protocol import Scores
+
+SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("control", pa.string()),
+        ("walk", pa.int32()),
+        ("step", pa.int32()),
+        ("dy", pa.float64()),
+        ("dx", pa.float64()),
+        ("scale", pa.float64()),
+        ("angle", pa.float64()),
+        ("frame", pa.int32()),
+        ("top1", pa.int32()),
+        ("top1_p", pa.float64()),
+        ("top2_p", pa.float64()),
+        ("margin", pa.float64()),
+        ("tie", pa.bool_()),
+        ("tie_top5", pa.bool_()),
+        ("top5", pa.list_(pa.int32())),
+        ("top5_p", pa.list_(pa.float64())),
+        ("ref", pa.int32()),
+        ("ref_p", pa.float64()),
+        ("first_p", pa.float64()),
+        ("label", pa.int32()),
+        ("label_p", pa.float64()),
+        ("label_rank", pa.int32()),
+    ]
+)
+
+
+class Row(NamedTuple):
+    """Where one row of the table comes from."""
+
+    control: str | None
+    walk: int
+    step: int
+    dy: int
+    dx: int
+    view: int
+    """The number of the view among those of the image; the same view may serve several rows."""
+
+
+def tabulate(
+    image: str,
+    rows: Sequence[Row],
+    scores: Float[np.ndarray, "view class"],
+    kind: Scores,
+    label: int | None = None,
+    keep_scores: bool = False,
+) -> pa.Table:
+    """The rows of one image.
+
+    Args:
+        image: Its id.
+        rows: In order: a walk's steps one after the other.
+        scores: The model's answers to the image's views. View 0 is the unmoved one.
+        kind: What they are.
+        label: The right class, where it is known.
+        keep_scores: Add the answers themselves as a column.
+    """
+    probabilities, evidence = _probabilities(scores, kind)
+    order = leading(scores, 6)
+    view = np.array([row.view for row in rows])
+    step = np.array([row.step for row in rows])
+    lead, at = order[view], np.arange(len(rows))
+    p = probabilities[view]
+    ref = int(order[0, 0])
+    previous = np.roll(lead[:, 0], 1)
+    second = lead[:, min(1, lead.shape[1] - 1)]
+    scores_of = scores[view]
+    columns: dict[str, Any] = {
+        "image": [image] * len(rows),
+        "control": [row.control for row in rows],
+        "walk": [row.walk for row in rows],
+        "step": step,
+        "dy": np.array([row.dy for row in rows], float),
+        "dx": np.array([row.dx for row in rows], float),
+        "scale": np.ones(len(rows)),
+        "angle": np.zeros(len(rows)),
+        "frame": pa.nulls(len(rows), pa.int32()),
+        "top1": lead[:, 0],
+        "top1_p": p[at, lead[:, 0]],
+        "top2_p": p[at, second],
+        "margin": (evidence[view][at, lead[:, 0]] - evidence[view][at, second]),
+        "tie": scores_of[at, lead[:, 0]] == scores_of[at, second] if lead.shape[1] > 1 else np.zeros(len(rows), bool),
+        "tie_top5": scores_of[at, lead[:, 4]] == scores_of[at, lead[:, 5]]
+        if lead.shape[1] > 5
+        else np.zeros(len(rows), bool),
+        "top5": list(lead[:, :5]),
+        "top5_p": list(np.take_along_axis(p, lead[:, :5], axis=1)),
+        "ref": np.full(len(rows), ref),
+        "ref_p": p[:, ref],
+        "first_p": pa.array(p[at, previous], mask=step == 0),
+        "label": [label] * len(rows),
+        "label_p": p[:, label] if label is not None else pa.nulls(len(rows), pa.float64()),
+        "label_rank": rank(scores, label)[view] if label is not None else pa.nulls(len(rows), pa.int32()),
+    }
+    schema = table_schema(keep_scores)
+    if keep_scores:
+        columns["scores"] = list(scores_of.astype(np.float16))
+    return pa.table(
+        {name: pa.array(column, schema.field(name).type) for name, column in columns.items()}, schema=schema
+    )
+
+
+def leading(scores: Float[np.ndarray, "view class"], count: int) -> Int[np.ndarray, "view rank"]:
+    """The leading classes of each view, best first; of equal scores the lowest class comes first.
+
+    Example:
+        >>> leading(np.array([[0.1, 0.7, 0.7, 0.0]]), 3)
+        array([[1, 2, 0]])
+    """
+    # As many passes of argmax as places are wanted: argmax takes the first of equals, and a full sort would cost more.
+    rest, rows = scores.copy(), np.arange(len(scores))
+    places = []
+    for _ in range(min(count, scores.shape[1])):
+        best = rest.argmax(axis=1)
+        places.append(best)
+        rest[rows, best] = -np.inf
+    return np.stack(places, axis=1)
+
+
+def rank(scores: Float[np.ndarray, "view class"], label: int) -> Int[np.ndarray, "view"]:
+    """The rank of a class in each view, 1 being the top, by the same rule for equal scores."""
+    own = scores[:, label, None]
+    return np.asarray(1 + (scores > own).sum(axis=1) + (scores[:, :label] == own).sum(axis=1))
+
+
+def _probabilities(
+    scores: Float[np.ndarray, "view class"], kind: Scores
+) -> tuple[Float[np.ndarray, "view class"], Float[np.ndarray, "view class"]]:
+    """(probabilities, evidence): differences of evidence between classes are margins in logits."""
+    wide = scores.astype(np.float64)
+    if kind == "logits":
+        odds = np.exp(wide - wide.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True), wide
+    least = np.finfo(np.float32).tiny  # an 8-bit probability of 0 has no logarithm
+    clipped = np.maximum(wide, least)
+    if kind == "probabilities":
+        return wide, np.log(clipped)
+    return wide, np.log(clipped) - np.log(np.maximum(1 - wide, least))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows of the table, as arrays. A walk's steps follow each other; an image's rows are together.
+
+    Args:
+        table: With the columns of ``SCHEMA``.
+        classes: How many classes the model tells apart.
+    """
+
+    table: pa.Table
+    classes: int
+
+    def __getitem__(self, name: str) -> Shaped[np.ndarray, "row *more"]:
+        """A column; ``top5`` as a matrix, missing numbers as NaN."""
+        column = self.table[name].combine_chunks()
+        if pa.types.is_list(column.type):
+            return np.asarray(column.flatten()).reshape(len(column), -1)
+        return np.asarray(column)
+
+    @cached_property
+    def images(self) -> list[str]:
+        """The ids, in order of appearance."""
+        return list(dict.fromkeys(self.table["image"].to_pylist()))
+
+    @cached_property
+    def image(self) -> Int[np.ndarray, "row"]:
+        """The number of each row's image in `images`."""
+        number = {name: at for at, name in enumerate(self.images)}
+        return np.array([number[name] for name in self.table["image"].to_pylist()], dtype=np.int64)
+
+    @cached_property
+    def moved(self) -> Int[np.ndarray, "pair"]:
+        """The rows that have a previous step: row ``moved - 1``."""
+        return np.flatnonzero(self["step"] > 0)
+
+    def per_image(
+        self, values: Shaped[np.ndarray, "some"], rows: Shaped[np.ndarray, "some"]
+    ) -> Float[np.ndarray, "image"]:
+        """The sum over each image of values that belong to the given rows."""
+        return np.bincount(self.image[rows], weights=values, minlength=len(self.images))
+
+    @cached_property
+    def labelled(self) -> Int[np.ndarray, "some"]:
+        """The rows whose right class is known."""
+        return np.flatnonzero(self.table["label"].is_valid().to_numpy(zero_copy_only=False))
+
+    def of(self, control: str | None) -> "Predictions":
+        """The rows of one control, or those of the motion (None)."""
+        import pyarrow.compute as pc
+
+        column = self.table["control"]
+        keep = pc.is_null(column) if control is None else pc.fill_null(pc.equal(column, control), False)
+        return Predictions(self.table.filter(keep), self.classes)
+
+
+def table_schema(keep_scores: bool) -> pa.Schema:
+    """``SCHEMA``, with the model's answers as they came if they are kept."""
+    return SCHEMA.append(pa.field("scores", pa.list_(pa.float16()))) if keep_scores else SCHEMA
+
+
+def write_part(
+    tables: Sequence[pa.Table], skipped: Sequence[dict[str, str]], classes: int, keep_scores: bool, path: Path
+) -> None:
+    """One shard's rows, with the images of it that could not be used, in one file."""
+    notes = {b"classes": str(classes).encode(), b"skipped": json.dumps(list(skipped)).encode()}
+    table = pa.concat_tables([table_schema(keep_scores).empty_table(), *tables]).replace_schema_metadata(notes)
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_parts(folder: str | Path, columns: Sequence[str] | None = None) -> Iterator[Predictions]:
+    """The predictions of an audit, a shard at a time: whole images, in order.
+
+    Args:
+        folder: The audit's.
+        columns: Which to read; None reads all.
+    """
+    for path in part_paths(folder):
+        table = pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)
+        if len(table):  # none of a shard's images may be usable
+            yield Predictions(table, int(table.schema.metadata[b"classes"]))
+
+
+def read_skipped(folder: str | Path) -> list[dict[str, str]]:
+    """The images that could not be used, with the reasons, in order."""
+    metadata = (pq.read_schema(path).metadata for path in part_paths(folder))
+    return [entry for notes in metadata for entry in json.loads(notes[b"skipped"])]
+
+
+def part_paths(folder: str | Path) -> list[Path]:
+    """The files of an audit's table.
+
+    Raises:
+        InputError: If there are none.
+    """
+    paths = sorted(Path(folder, "predictions").glob("part-*.parquet"))
+    if not paths:
+        raise InputError("no predictions here", where=folder, todo="give the folder that shiftable audit wrote")
+    return paths
+
+
+def changed(predictions: Predictions) -> Bool[np.ndarray, "pair"]:
+    """Which pairs of adjacent steps have different top-1 classes."""
+    top1, moved = predictions["top1"], predictions.moved
+    return np.asarray(top1[moved] != top1[moved - 1])

@@ -1,0 +1,102 @@
+"""What an audit's folder says about itself: what was asked, how it was run, whether a run goes on or begins anew."""
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from shiftable.engine import write_atomically
+from shiftable.errors import InputError
+
+SCHEMA = 1
+AUDIT, RUN = "audit.json", "run.json"
+OWN = (AUDIT, RUN, "predictions", "objects", "report.html", "figures")
+"""All that an audit writes into its folder."""
+
+PACKAGES = ("shiftable", "numpy", "pillow", "torch", "torchvision", "timm", "transformers")
+
+
+def open_folder(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """Make the folder ready for an audit.
+
+    Args:
+        folder: Where it goes.
+        asked: What the audit is a function of.
+        overwrite: Whether another audit may be deleted.
+
+    Returns:
+        The record of the same audit, begun before; None where it begins.
+
+    Raises:
+        InputError: If the folder can't be written, or holds another audit.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise InputError(f"can't be written ({error.strerror})", where=folder, todo="give another --out") from None
+    record = read_run(folder)
+    if record is None and not (folder / "predictions").exists():
+        return None
+    difference = _difference(record.get("asked", {}) if record else {}, json.loads(json.dumps(asked)))
+    if difference is None and not overwrite:
+        return record
+    if not overwrite:
+        raise InputError(
+            f"holds another audit ({difference})", where=folder, todo="give another --out, or --overwrite to delete it"
+        )
+    for name in OWN:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return None
+
+
+def read_run(folder: str | Path) -> dict[str, Any] | None:
+    """The record of how an audit was run, or None where there is none."""
+    try:
+        return json.loads(Path(folder, RUN).read_text())  # type: ignore[no-any-return]
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def surroundings() -> dict[str, Any]:
+    """The machine and the versions of what the answers depend on."""
+    return {
+        "machine": {"system": platform.system(), "processor": platform.machine(), "python": platform.python_version()},
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _difference(before: Any, now: Any, name: str = "audit") -> str | None:
+    """The first thing in which two records differ, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*now, *(key for key in before if key not in now)]:
+            if found := _difference(before.get(key), now.get(key), key):
+                return found
+        return None
+    return None if before == now else f"its {name} is {_short(before)}, not {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "…"

@@ -1,0 +1,143 @@
+"""From a sample to the views a model is shown, and the rows of the table that they will fill."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from shiftable.auditing.motions import MOTIONS, Motion, Picture, Stage, with_room
+from shiftable.auditing.predictions import Row
+from shiftable.auditing.results import Audit
+from shiftable.auditing.walks import Path, Walk, lay_walks
+from shiftable.data import Sample
+from shiftable.errors import InputError
+from shiftable.models import Preprocessing
+from shiftable.models.preprocessing import Size, override
+
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a model is shown of one image.
+
+    Args:
+        sample: The image.
+        views: The views, each once; the first is the unmoved one.
+        rows: The rows that their answers fill.
+    """
+
+    sample: Sample
+    views: Sequence[Picture]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Show:
+    """How every image of an audit is shown.
+
+    Args:
+        motion: What moves.
+        walk: Where to.
+        preprocessing: The model's.
+        view_size: (height, width) in px, the model's.
+        controls: Whether to add the views that are no motion.
+        enlarge: Whether an image may be enlarged to make room.
+        seed: Of the places drawn at random; each image has its own generator, so that its places do not depend on
+            others.
+    """
+
+    motion: Motion
+    walk: Walk
+    preprocessing: Preprocessing
+    view_size: Size
+    controls: bool = True
+    enlarge: bool = True
+    seed: int = 0
+
+    @property
+    def room_px(self) -> tuple[int, int]:
+        """The room that images must have around the view along (y, x)."""
+        return (0, 0) if self.motion.where == "tensor" else self.walk.room_px
+
+    @property
+    def enlarged(self) -> float:
+        """By what factor objects are larger than the deployed model sees them."""
+        return with_room(self.preprocessing.resize_px, self.view_size, self.room_px)[1] if self.enlarge else 1.0
+
+    def stage(self, sample: Sample) -> Stage:
+        """The image, ready to be moved."""
+        return self.motion.stage(sample.read(), self.preprocessing, self.view_size, self.room_px, self.enlarge)
+
+    def __call__(self, number: int, sample: Sample) -> Shown:
+        """The views of the image with this number in the data set.
+
+        Raises:
+            InputError: If the image can't be read, or is too narrow for the walk.
+        """
+        stage = self.stage(sample)
+        walks = lay_walks(self.walk, stage.dy, stage.dx, np.random.default_rng([self.seed, number]))
+        center = stage.view(0, 0)
+        views, at = [center], {(0, 0): 0}
+        for place in np.concatenate(walks).tolist():
+            if tuple(place) not in at:
+                at[tuple(place)] = len(views)
+                views.append(stage.view(*place))
+        rows = list(_motion_rows(walks, at))
+        if self.controls:
+            for control, walk, view in _control_views(center):
+                rows += [Row(control, walk, 0, 0, 0, 0), Row(control, walk, 1, 0, 0, len(views))]
+                views.append(view)
+        return Shown(sample, views, rows)
+
+    @property
+    def views_per_image(self) -> int:
+        """How many views an image needs, but for places drawn twice."""
+        return self.walk.views + (sum(1 for _ in _control_views(np.zeros((1, 1, 3), np.uint8))) if self.controls else 0)
+
+
+def show_again(audit: Audit) -> Show:
+    """How the images of a finished audit were shown, from its record alone."""
+    recorded = audit.model
+    return Show(
+        MOTIONS[audit.motion["name"]],
+        Walk(**audit.walk),
+        override(Preprocessing(), recorded["preprocessing"]),
+        tuple(recorded["view_size"]),
+        controls=bool(audit.controls),
+        enlarge=audit.motion["enlarged"] > 1,
+        seed=audit.seed,
+    )
+
+
+def _motion_rows(walks: Sequence[Path], view_at: dict[tuple[int, int], int]) -> Iterator[Row]:
+    for walk, places in enumerate(walks):
+        for step, (dy, dx) in enumerate(places.tolist()):
+            yield Row(None, walk, step, dy, dx, view_at[dy, dx])
+
+
+def _control_views(view: Picture) -> Iterator[tuple[str, int, Picture]]:
+    """(control, walk, view): the answers to these tell noise and codec from motion."""
+    yield "still", 0, view
+    yield "grey", 0, view + (view < 255).astype(np.uint8)
+    yield "grey", 1, view - (view > 0).astype(np.uint8)
+    yield "jpeg", 0, recompressed(view)
+
+
+def recompressed(view: Picture, quality: int = JPEG_QUALITY) -> Picture:
+    """A view after JPEG compression."""
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(view)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def show_or_say(show: Show, numbered: tuple[int, Sample]) -> Shown | InputError:
+    """`Show`, with what is wrong with an image as a value: one bad file must not end an audit."""
+    number, sample = numbered
+    try:
+        return show(number, sample)
+    except InputError as error:
+        # by the sample's id, not the file's path: the record must be the same on every machine
+        return InputError(error.what, where=sample.id, todo=error.todo)

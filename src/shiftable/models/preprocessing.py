@@ -1,0 +1,264 @@
+"""What is done to a photograph before a model sees it: resize, crop, and how the pixels become numbers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import floor
+from operator import ge
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from shiftable.errors import InputError, unknown
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+Crop: TypeAlias = Literal["center", "center-down"]
+
+RESAMPLERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+MOST_PIXELS = 2**28
+"""More than a resized image may have: a strip one pixel wide, its short side enlarged, would fill the memory."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photograph becomes a model's input. Part of the model, recorded with every audit.
+
+    Args:
+        resize_px: What the image is resized to, in pixels: one number for the short side (the long side follows,
+            rounded down, as torchvision and timm do), or (height, width) to squash it regardless of its proportions.
+        resampler: The resize's filter, one of ``RESAMPLERS``.
+        antialias: Whether the filter widens when the image shrinks (Pillow does; OpenCV and tensor resizes may not).
+        crop: The rule that says where the view is cut out of the resized image: ``"center"``, half a pixel rounded
+            to even, as torchvision and timm do; ``"center-down"``, rounded down, as transformers does.
+        mean: Subtracted per channel, in units of 0..1 (a pixel of 255 is 1). One value stands for all channels.
+        std: Divided by per channel, after the mean.
+        color_order: ``"RGB"`` or ``"BGR"``, as the model wants it. Views are always RGB.
+        layout: ``"NCHW"`` or ``"NHWC"``, as the model wants it. Views are always NHWC.
+        dtype: The type of the numbers the model wants.
+    """
+
+    resize_px: int | Size = 256
+    resampler: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bilinear"
+    antialias: bool = True
+    crop: Crop = "center"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    color_order: Literal["RGB", "BGR"] = "RGB"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: Literal["float32", "uint8", "int8"] = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+
+def for_view(view_size: Size, crop_fraction: float = 0.875, **fields: Any) -> Preprocessing:
+    """The usual preprocessing for a model that says nothing about its own.
+
+    Args:
+        view_size: (height, width) in px of what the model is shown.
+        crop_fraction: The view's short side as a share of the resized image's.
+        fields: Other fields of `Preprocessing`.
+
+    Example:
+        >>> for_view((224, 224)).resize_px
+        256
+    """
+    return Preprocessing(resize_px=int(min(view_size) / crop_fraction), **fields)
+
+
+def override(base: Preprocessing, changes: Mapping[str, Any], where: object = "--preprocessing") -> Preprocessing:
+    """A copy of ``base`` with some fields replaced and checked.
+
+    Args:
+        base: What the model brings itself.
+        changes: Field names and new values, as they come from JSON or the command line.
+        where: Named in the error when a field is unknown or its value is of the wrong kind.
+
+    Raises:
+        InputError: For an unknown field, or a value that the field can't take.
+
+    Example:
+        >>> override(Preprocessing(), {"resampler": "bicubic", "resize_px": 232}).resize_px
+        232
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    known = asdict(base)
+    for name in changes:
+        if name not in known:
+            error = unknown("preprocessing field", name, known)
+            raise InputError(error.what, where=where, todo=error.todo)
+    try:
+        fields = TypeAdapter(Preprocessing).validate_python({**known, **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{first['loc'][0]} can't be {first['input']!r}", where=where, todo=first["msg"].lower()
+        ) from None
+    _check(fields, where)
+    return replace(base, **{name: getattr(fields, name) for name in changes})
+
+
+def _check(fields: Preprocessing, where: object) -> None:
+    sides = fields.resize_px if isinstance(fields.resize_px, tuple) else (fields.resize_px,)
+    if min(sides) < 1:
+        raise InputError(f"resize_px can't be {fields.resize_px}", where=where, todo="give at least 1 pixel")
+    for name in ("mean", "std"):
+        values = getattr(fields, name)
+        if len(values) not in (1, 3):
+            raise InputError(f"{name} has {len(values)} values", where=where, todo="give 1 or 3")
+    if not all(value > 0 for value in fields.std):
+        raise InputError(f"std can't be {fields.std}", where=where, todo="give numbers above 0")
+
+
+def parse_changes(text: str) -> dict[str, Any]:
+    """The changes that ``--preprocessing`` asks for: a JSON file's, or ``field=value`` pairs separated by ``;``.
+
+    Raises:
+        InputError: If the file is missing or is no JSON object.
+
+    Example:
+        >>> parse_changes("resampler=bicubic;resize_px=232;mean=[0.5,0.5,0.5]")
+        {'resampler': 'bicubic', 'resize_px': 232, 'mean': [0.5, 0.5, 0.5]}
+    """
+    if "=" in text and not Path(text).exists():
+        return {
+            name.strip(): parse_value(value) for name, _, value in (pair.partition("=") for pair in text.split(";"))
+        }
+    try:
+        changes = json.loads(Path(text).read_text())
+    except OSError as error:
+        raise InputError(
+            error.strerror or "can't be read", where=text, todo="give a JSON file or field=value"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"no JSON ({error})", where=text, todo="give a JSON object of preprocessing fields") from None
+    if not isinstance(changes, dict):
+        raise InputError("not a JSON object", where=text, todo='write {"resampler": "bicubic", …}')
+    return changes
+
+
+def parse_value(text: str) -> Any:
+    """A command line's ``value``: JSON where it is any, else the text itself.
+
+    Example:
+        >>> parse_value("3"), parse_value("false"), parse_value("same")
+        (3, False, 'same')
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text.strip(), text.strip())
+
+
+def resized_size(image_size: Size, resize_px: int | Size) -> Size:
+    """The (height, width) in px that a resize gives.
+
+    Example:
+        >>> resized_size((375, 500), 256), resized_size((375, 500), (224, 224))
+        ((256, 341), (224, 224))
+    """
+    if not isinstance(resize_px, int):
+        return resize_px
+    height, width = image_size
+    if height <= width:
+        return resize_px, int(resize_px * width / height)
+    return int(resize_px * height / width), resize_px
+
+
+def resize(
+    image: UInt8[np.ndarray, "height width 3"], size: Size, resampler: str = "bilinear", antialias: bool = True
+) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    """An image at another size, by Pillow; the same array where the size does not change.
+
+    Args:
+        image: RGB.
+        size: (height, width) in px of the result.
+        resampler: One of ``RESAMPLERS``.
+        antialias: Whether the filter widens when the image shrinks. Without it every new pixel is interpolated between
+            its nearest old ones, whatever lies between. (Bicubic is then sharper than PyTorch's: a = -1, not -0.75.)
+
+    Raises:
+        InputError: If the result would be too large, or the resampler is unknown or has no such form.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == tuple(size):
+        return image
+    if resampler not in RESAMPLERS:
+        raise unknown("resampler", resampler, RESAMPLERS)
+    new_height, new_width = size
+    if min(size) < 1 or new_height * new_width > MOST_PIXELS:
+        raise InputError(
+            f"the image ({height}×{width} px) can't be resized to {new_height}×{new_width} px",
+            todo="leave it out: it is too narrow",
+        )
+    if antialias or resampler == "nearest":
+        return np.asarray(Image.fromarray(image).resize((new_width, new_height), RESAMPLERS[resampler]))
+    if resampler not in ("bilinear", "bicubic"):
+        raise InputError(f"resampler {resampler!r} has no form without antialias", todo="use bilinear or bicubic")
+    scale = (width / new_width, 0.0, 0.0, 0.0, height / new_height, 0.0)
+    planes = [
+        Image.fromarray(plane) for plane in image.astype(np.float32).transpose(2, 0, 1)
+    ]  # of bytes it rounds down
+    affine, taps = Image.Transform.AFFINE, RESAMPLERS[resampler]
+    moved = [np.asarray(plane.transform((new_width, new_height), affine, scale, taps)) for plane in planes]
+    grey_levels: np.ndarray = np.rint(np.stack(moved, axis=-1)).clip(0, 255)
+    return grey_levels.astype(np.uint8)
+
+
+def center_place(image_size: Size, view_size: Size, crop: Crop = "center") -> tuple[int, int]:
+    """(top, left) in px of the centre crop, half a pixel rounded as ``crop`` says.
+
+    Example:
+        >>> center_place((256, 341), (224, 224)), center_place((256, 343), (224, 224))
+        ((16, 58), (16, 60))
+        >>> center_place((256, 343), (224, 224), "center-down")
+        (16, 59)
+    """
+    top, left = ((have - want) / 2 for have, want in zip(image_size, view_size, strict=True))
+    return (floor(top), floor(left)) if crop == "center-down" else (round(top), round(left))
+
+
+def deployed_view(
+    image: UInt8[np.ndarray, "height width 3"], preprocessing: Preprocessing, view_size: Size
+) -> UInt8[np.ndarray, "view_height view_width 3"]:
+    """The view that a model is shown of an image where nothing moves.
+
+    Args:
+        image: RGB.
+        preprocessing: The model's.
+        view_size: (height, width) in px, the model's.
+    """
+    size = resized_size((image.shape[0], image.shape[1]), preprocessing.resize_px)
+    scene = resize(image, size, preprocessing.resampler, preprocessing.antialias)
+    top, left = center_place(size, view_size, preprocessing.crop)
+    return scene[top : top + view_size[0], left : left + view_size[1]]
+
+
+def check_fits(preprocessing: Preprocessing, view_size: Size, where: object) -> None:
+    """Raises InputError if every image is resized to less than the view: libraries pad then, this package does not."""
+    resize_px = preprocessing.resize_px
+    fits = resize_px >= min(view_size) if isinstance(resize_px, int) else all(map(ge, resize_px, view_size))
+    if not fits:
+        raise InputError(
+            f"images are resized to {resize_px} px, less than its view of {view_size[0]}×{view_size[1]} px",
+            where=where,
+            todo=f"give --preprocessing resize_px={max(view_size)}",
+        )

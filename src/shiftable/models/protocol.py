@@ -1,0 +1,51 @@
+"""What a model is to the rest of the package: one callable that answers views."""
+
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from shiftable.models.preprocessing import Preprocessing, Size
+
+Task: TypeAlias = Literal["classify", "embed", "detect", "segment", "keypoints"]
+Scores: TypeAlias = Literal["logits", "probabilities", "sigmoid"]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Whatever answers views. Adapters are in this package; any object of this form may be audited.
+
+    Attributes:
+        spec: What it was opened from, as recorded in an audit.
+        weights_sha256: A fingerprint of its weights, or None where they can't be seen.
+        task: What kind of answer it gives.
+        view_size: (height, width) in px of what it must be shown.
+        preprocessing: How a photograph becomes a view and a view the model's numbers.
+        scores: What its answers are: ``"logits"``, ``"probabilities"`` (softmax already applied) or ``"sigmoid"``.
+        class_names: A name per class, or None.
+        batch_size: How many views it is best shown at once.
+        settings: What the speed of its answers depends on (device, threads, layout, …), recorded in ``run.json``.
+    """
+
+    @property
+    def spec(self) -> str: ...
+    @property
+    def weights_sha256(self) -> str | None: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def view_size(self) -> Size: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def scores(self) -> Scores: ...
+    @property
+    def class_names(self) -> tuple[str, ...] | None: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def settings(self) -> dict[str, object]: ...
+
+    def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
+        """One row of scores per view. Views are RGB, 0 to 255, of ``view_size``."""
+        ...

@@ -1,0 +1,181 @@
+"""Where PyTorch nets come from: this package, timm, torchvision, or a function of the user's own."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import getcwd
+from typing import TYPE_CHECKING, Any
+
+from shiftable.errors import InputError, missing_extra, unknown
+from shiftable.models.preprocessing import Preprocessing, Size, for_view
+from shiftable.models.protocol import Model
+from shiftable.models.reasons import reason
+from shiftable.models.torchvision_repair import import_torchvision
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NO_WEIGHTS = "give --weights FILE, or --model-arg pretrained=false for random weights"
+CHECK_ARGUMENTS = "check --model-arg"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A net as its source gives it, with what the source knows about its input and its classes.
+
+    Args:
+        net: The net.
+        view_size: (height, width) in px of what it is shown.
+        preprocessing: How a photograph becomes its input.
+        class_names: A name per class.
+        doubt: What its source does to a photograph that ``preprocessing`` can't say; None where it says it all.
+    """
+
+    net: "nn.Module"
+    view_size: Size
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None = None
+    doubt: str | None = None
+
+
+def from_demo(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Origin:
+    """The small net that comes with the package, for the world of `shiftable.data.shapes`."""
+    from shiftable.models import demo
+
+    net = _build(lambda name, **more: demo.demo_net(**more), name, arguments, pretrained)
+    return Origin(net, demo.VIEW_SIZE, demo.PREPROCESSING, demo.class_names())
+
+
+def from_timm(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Origin:
+    """A timm classifier, with the preprocessing of its own configuration.
+
+    Raises:
+        InputError: For a name that timm does not know, arguments it does not take, weights that can't be had.
+    """
+    if not (importlib.util.find_spec("timm") and importlib.util.find_spec("torchvision")):
+        raise missing_extra("timm", "timm")
+    import_torchvision()  # timm can't be imported where torchvision can't
+    import timm
+
+    elsewhere = name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
+    if not elsewhere and name.partition(".")[0] not in timm.list_models():
+        raise unknown("model", name, timm.list_models())
+    net = _build(timm.create_model, name, arguments, pretrained)
+    config = timm.data.resolve_model_data_config(net)
+    view_size, resize_px = config["input_size"][1:], _timm_resize(config)
+    preprocessing = Preprocessing(resize_px, config["interpolation"], mean=config["mean"], std=config["std"])
+    return Origin(net, view_size, preprocessing, _timm_class_names(net), _timm_doubt(config))
+
+
+def _timm_resize(config: Mapping[str, Any]) -> int | Size:
+    height, width = (int(side / config["crop_pct"]) for side in config["input_size"][1:])
+    return (height, width) if config["crop_mode"] == "squash" else min(height, width)
+
+
+def _timm_doubt(config: Mapping[str, Any]) -> str | None:
+    if config["crop_mode"] == "border":
+        return "timm shows it whole images with a border"
+    height, width = config["input_size"][1:]
+    if config["crop_mode"] == "center" and height != width:
+        return f"timm scales images until they cover its view of {height}×{width} px"
+    return None
+
+
+def _timm_class_names(net: "nn.Module") -> tuple[str, ...] | None:
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(net)
+    if not subset:
+        return None
+    info = ImageNetInfo(subset)
+    return tuple(info.index_to_description(index) for index in range(info.num_classes()))
+
+
+def from_torchvision(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Origin:
+    """A torchvision classifier, with the preprocessing of its default weights.
+
+    Raises:
+        InputError: As `from_timm`.
+    """
+    models = import_torchvision().models
+    names = models.list_models(module=models)
+    if name not in names:
+        raise unknown("model", name, names)
+    weights = models.get_model_weights(name).DEFAULT
+
+    def build(name: str, pretrained: bool, **more: Any) -> "nn.Module":
+        return models.get_model(name, weights=weights if pretrained else None, **more)  # type: ignore[no-any-return]
+
+    net = _build(build, name, arguments, pretrained)
+    shown = weights.transforms()
+    (crop_px,), (resize_px,) = shown.crop_size, shown.resize_size
+    preprocessing = Preprocessing(resize_px, shown.interpolation.value, mean=tuple(shown.mean), std=tuple(shown.std))
+    return Origin(net, (crop_px, crop_px), preprocessing, tuple(weights.meta["categories"]))
+
+
+def from_factory(name: str, arguments: Mapping[str, Any], pretrained: bool) -> object:
+    """What ``package.module:factory`` returns: a net, or a ready model. The working folder is searched first.
+
+    Raises:
+        InputError: If the module or the function is not there, or does not take the arguments.
+    """
+    module_name, _, attribute = name.partition(":")
+    if getcwd() not in sys.path:
+        sys.path.insert(0, getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"no module {error.name!r}", where=name, todo="run where it can be imported") from error
+    except Exception as error:  # it runs the user's code
+        raise InputError(f"importing it fails ({type(error).__name__}: {reason(error)})", where=name) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise unknown("function", attribute, [key for key, value in vars(module).items() if callable(value)])
+    built = _build(lambda _, **more: factory(**more), name, arguments, None)
+    if not hasattr(built, "named_modules") and not isinstance(built, Model):
+        raise InputError(
+            f"returned a {type(built).__name__}", where=name, todo="return a PyTorch net or a shiftable.models.Model"
+        )
+    return built
+
+
+def as_origin(net: "nn.Module", view_size: Size = (224, 224)) -> Origin:
+    """A net that says nothing about its input: the usual ImageNet preprocessing."""
+    return Origin(net, view_size, for_view(view_size))
+
+
+def _build(build: Any, name: str, arguments: Mapping[str, Any], pretrained: bool | None) -> Any:
+    arguments = dict(arguments)
+    if pretrained is None:  # a user's own function, with its own randomness
+        return _built(build, name, arguments)
+    arguments.setdefault("pretrained", pretrained)
+    with same_random_weights():
+        return _built(build, name, arguments)
+
+
+def _built(build: Any, name: str, arguments: dict[str, Any]) -> Any:
+    try:
+        return build(name, **arguments)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"can't be built ({reason(error)})", where=name, todo=CHECK_ARGUMENTS) from error
+    except Exception as error:
+        if not arguments.get("pretrained"):
+            raise InputError(f"can't be built ({type(error).__name__}: {reason(error)})", where=name) from error
+        raise InputError(
+            f"its pretrained weights can't be loaded ({reason(error)})", where=name, todo=NO_WEIGHTS
+        ) from error
+
+
+@contextmanager
+def same_random_weights() -> Iterator[None]:
+    """Random weights are the same every time, so that an audit of them can be resumed; the caller's seed stays."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield

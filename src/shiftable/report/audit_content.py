@@ -1,0 +1,168 @@
+"""What the page of an audit says: estimates and tallies as the words, numbers and charts of its template."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from shiftable.auditing import METRICS, Audit, Estimate
+from shiftable.auditing.metrics import CONTROL_METRICS, estimate
+from shiftable.report import charts, provenance, wording
+from shiftable.report.heat_map import HeatMap, heat_json, heat_words
+from shiftable.report.tallies import Tallies, histogram_metric
+from shiftable.report.worst_cases import Case
+
+MOST_NOTES, LONGEST_NOTE = 20, 400
+
+
+def audit_content(
+    audit: Audit, tallies: Tallies, heat: HeatMap, cases: Sequence[Case], named: Callable[[int], str]
+) -> dict[str, Any]:
+    """What the template is filled with."""
+    change = audit.metrics.get("p_top1_change") or estimate(
+        "p_top1_change", [(tallies.flips, tallies.pairs)], audit.seed
+    )
+    assert change is not None, "every walk has pairs"
+    histogram = _histogram(audit, tallies)
+    return {
+        "name": wording.model_name(audit),
+        "headline": wording.headline(audit, change),
+        "basis": wording.basis(audit, change),
+        "notes": [wording.shorten(note, LONGEST_NOTE) for note in audit.warnings],
+        "skipped": audit.images["skipped"][:MOST_NOTES],
+        "skipped_more": max(0, len(audit.images["skipped"]) - MOST_NOTES),
+        "used": audit.images["count"],
+        "controls": _controls(audit, change),
+        "metrics": _metrics(audit),
+        "heat": heat_words(audit, heat, len(tallies.flips)),
+        "heat_json": heat_json(heat, named),
+        "heat_axis": _heat_axis(heat, audit),
+        "heat_rows": _heat_rows(heat),
+        "places": _places(tallies),
+        "histogram": histogram,
+        "cases": [_case(case) for case in cases],
+        "pictures": _pictures(cases),
+        "facts": provenance.facts(audit),
+        "command": provenance.command(audit),
+        "record": provenance.record(audit),
+        "references": provenance.REFERENCES,
+        "definitions": [(name, *wording.metric_words(name), METRICS[name].of.__doc__) for name in audit.metrics],
+    }
+
+
+def _metrics(audit: Audit) -> list[dict[str, Any]]:
+    """The table's rows; first what has to be read together."""
+    names = sorted(audit.metrics, key=lambda name: name not in wording.TOGETHER)
+    ordered = [name for name in wording.TOGETHER if name in names] + [
+        name for name in names if name not in wording.TOGETHER
+    ]
+    return [_metric(name, audit.metrics[name]) for name in ordered]
+
+
+def _metric(name: str, found: Estimate, end: float | None = None) -> dict[str, Any]:
+    title, says = wording.metric_words(name)
+    high = found.value if np.isnan(found.high) else found.high
+    end = end or (1.0 if METRICS[name].unit == "rate" else charts.nice_end(high))
+    value, interval = wording.figure_of(name, found.value), wording.interval_of(name, found)
+    return {
+        "name": name,
+        "title": title,
+        "says": says,
+        "value": value,
+        "interval": interval,
+        "images": found.images,
+        "bar": charts.interval_bar(found, end, f"{value}, 95 % interval {interval}, on an axis from 0 to {end:g}"),
+        "end": "100 %" if METRICS[name].unit == "rate" and end == 1 else f"{end:g}",
+    }
+
+
+def _controls(audit: Audit, change: Estimate) -> dict[str, Any]:
+    """Motion beside what is no motion, each metric on one axis."""
+    moved = "two places" if audit.walk["shape"] == "random" else "moved by one pixel"
+    found: dict[str, list[Estimate | None]] = {moved: [change, audit.metrics.get("mac")]}
+    for control, estimates in audit.controls.items():
+        found[wording.CONTROL_WORDS.get(control, control)] = [estimates.get(name) for name in CONTROL_METRICS]
+    highs = [[row[at].high for row in found.values() if row[at] is not None] for at in range(2)]  # type: ignore[union-attr]
+    ends = [charts.nice_end(max([0.0, *(high for high in column if not np.isnan(high))])) for column in highs]
+    rows = {
+        words: [
+            None if cell is None else _metric(name, cell, end)
+            for name, cell, end in zip(CONTROL_METRICS, cells, ends, strict=True)
+        ]
+        for words, cells in found.items()
+    }
+    return {"rows": rows, "estimates": found, "any": bool(audit.controls)}
+
+
+def _histogram(audit: Audit, tallies: Tallies) -> dict[str, Any] | None:
+    """The picture of how often something happened per image."""
+    bars = charts.make_bars(tallies.jagged)
+    if bars is None:
+        return None
+    metric = histogram_metric(audit)
+    title = wording.metric_words(metric)[0] if metric else "Changes per image"
+    top = "first choice" if audit.model["classes"] <= 10 else "five first choices"
+    whose = "the right class" if metric == "jaggedness" else "the unmoved picture's answer"
+    axis = f"how often {whose} enters or leaves the {top}" if metric else "how many of their pairs change"
+    zero, images = bars.images[0] if bars.width == 1 else None, sum(bars.images)
+    text = f"On average {bars.mean:.2f} times per image." + (
+        f" {zero:,} of {images:,} images: never." if zero is not None else ""
+    )
+    return {
+        "bars": bars, "file": "jaggedness.png" if metric else "flips.png", "title": title, "axis": axis, "text": text,
+        "svg": charts.histogram(bars, f"{title}. {text}"),
+        "table": [(bars.label(at), count) for at, count in enumerate(bars.images)],
+    }  # fmt: skip
+
+
+def _heat_axis(heat: HeatMap, audit: Audit) -> tuple[float, float, str] | None:
+    """Of a sweep, the first and the last offset and what they are."""
+    if audit.walk["shape"] != "sweep":
+        return None
+    side = heat.dx if audit.walk["direction"] == "horizontal" else heat.dy
+    words = {"horizontal": "px to the right", "diagonal": "px down and to the right"}.get(
+        audit.walk["direction"], "px down"
+    )
+    return float(np.nanmin(side)), float(np.nanmax(side)), words
+
+
+def _heat_rows(heat: HeatMap) -> list[tuple[str, int, int]]:
+    """The heat map in words: image, light cells, cells."""
+    counts = (~heat.missing).sum(axis=1)
+    light = (heat.light & ~heat.missing).sum(axis=1)
+    return [
+        (wording.shorten(name, 160), int(good), int(count))
+        for name, good, count in zip(heat.ids, light, counts, strict=True)
+    ]
+
+
+def _places(tallies: Tallies) -> dict[str, Any] | None:
+    """Of a grid, the map of places, and the same by distance for who can't see it."""
+    if tallies.agreement is None:
+        return None
+    reach = len(tallies.agreement) // 2
+    line = np.abs(np.arange(-reach, reach + 1))
+    distance = np.maximum(line[:, None], line[None, :])
+    away = [(ring, float(tallies.agreement[distance == ring].mean())) for ring in range(1, reach + 1)]
+    text = "; ".join(f"{ring} px away {100 * share:.0f} %" for ring, share in away)
+    return {"svg": charts.place_map(tallies.agreement, f"Same answer as unmoved: {text}"), "text": text, "reach": reach}
+
+
+def _case(case: Case) -> dict[str, Any]:
+    leading = ", ".join(line.name for line in case.lines)
+    text = f"{case.said}; leading classes: {leading}"
+    return {
+        "case": case,
+        "chart": charts.traces(case, f"Probability along the walk. {text}"),
+        "keys": [(charts.key(number), line.name) for number, line in enumerate(case.lines)],
+        "pictured": case.strip[0].picture is not None,
+    }
+
+
+def _pictures(cases: Sequence[Case]) -> str | None:
+    """What is said where pictures are missing."""
+    missing = sum(case.strip[0].picture is None for case in cases)
+    if not missing:
+        return None
+    which = "The pictures" if missing == len(cases) else f"{missing} of the pictures"
+    return f"{which} can't be read any more where the audit found them, so their views are not shown."

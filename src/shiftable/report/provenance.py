@@ -1,0 +1,103 @@
+"""How an audit was made: everything a reader needs to make it again."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from shiftable.auditing import Audit
+from shiftable.auditing.record import read_run
+from shiftable.auditing.walks import OPTIONS
+from shiftable.report.wording import shorten, walk_words
+
+WHERE = {
+    "camera": "on the source pixels, before the model's resize",
+    "resized": "after the model's resize, before its crop",
+    "tensor": "on the finished view, in a circle",
+}
+
+REFERENCES = (
+    "Azulay & Weiss 2018. Why do deep convolutional networks generalize so poorly to small image transformations? "
+    "arXiv 1805.12177v1: the heat map, jaggedness.",
+    "Azulay & Weiss 2019. The same title, Journal of Machine Learning Research 20(184): P(top-1 change), mean "
+    "absolute change.",
+    "Zhang 2019. Making convolutional networks shift-invariant again, ICML: consistency.",
+    "Korn & Graubard 1998. Confidence intervals for proportions with small expected number of positive counts "
+    "estimated from survey data, Survey Methodology 24: the intervals of rates.",
+    "Efron 1987. Better bootstrap confidence intervals, JASA 82: the intervals of means (BCa).",
+)
+
+
+def facts(audit: Audit) -> list[tuple[str, str]]:
+    """Terms and what they were in this audit."""
+    model, images, motion = audit.model, audit.images, audit.motion
+    sha256 = model["weights_sha256"]
+    found = [
+        ("Model", f"{model['spec']}, {model['classes']:,} classes, answers in {model['scores']}"),
+        ("Weights", f"sha256 {sha256[:12]}…" if sha256 else "not visible to the audit"),
+        ("View", "{} × {} px (height × width)".format(*model["view_size"])),
+        ("Preprocessing", _preprocessing(model["preprocessing"])),
+        ("Images", _images(images)),
+        ("Motion", f"{motion['name']}: {WHERE.get(motion['where'], motion['where'])}; {_enlarged(motion['enlarged'])}"),
+        ("Walk", walk_words(audit)),
+        ("Seed", str(audit.seed)),
+        ("Ties", _ties(audit.ties)),
+    ]
+    return found + _run(audit)
+
+
+def command(audit: Audit) -> str | None:
+    """The command line that makes it again; None where the images were handed over in Python."""
+    source = audit.images["source"]
+    if source is None:
+        return None
+    words = ["shiftable", "audit", audit.model["spec"], source, "--images", audit.images["listed"]]
+    words += ["--motion", audit.motion["name"], "--walk", audit.walk["shape"]]
+    for option in OPTIONS[audit.walk["shape"]]:
+        words += [f"--{option.removesuffix('_px')}", audit.walk[option]]
+    return shlex.join(str(word) for word in [*words, "--seed", audit.seed])
+
+
+def record(audit: Audit) -> dict[str, Any]:
+    """``audit.json`` without what the page shows already."""
+    content = audit.to_json()
+    images = {key: value for key, value in content["images"].items() if key != "skipped"}
+    return {
+        key: images if key == "images" else content[key]
+        for key in ("schema", "model", "images", "motion", "walk", "seed")
+    }
+
+
+def _images(images: Mapping[str, Any]) -> str:
+    source = shorten(str(images["source"] or "a list of samples"), 200)
+    labels = f"{images['labelled']:,} of {images['listed']:,} listed with labels"
+    return f"{images['count']:,} of {source}, {labels}; sha256 of the list {images['sha256'][:12]}…"
+
+
+def _preprocessing(fields: Mapping[str, Any]) -> str:
+    side = fields["resize_px"]
+    size = f"short side to {side} px" if isinstance(side, int) else "to {} × {} px".format(*side)
+    antialias = "antialiased" if fields["antialias"] else "without antialiasing"
+    numbers = "; ".join(f"{name} {', '.join(f'{value:g}' for value in fields[name])}" for name in ("mean", "std"))
+    return f"resized, {size}, {fields['resampler']} {antialias}; {fields['crop']} crop; {numbers}"
+
+
+def _enlarged(factor: float) -> str:
+    return (
+        "objects keep their size"
+        if factor == 1
+        else f"objects are {factor:.2f} times as large, to make room for the walk"
+    )
+
+
+def _ties(ties: Mapping[str, float | None]) -> str:
+    said = [f"{100 * share:.2g} % of the {name.replace('_', ' ')}" for name, share in ties.items() if share is not None]
+    return f"equal scores decided {' and '.join(said)}" if said else "nothing changed, so equal scores decided nothing"
+
+
+def _run(audit: Audit) -> list[tuple[str, str]]:
+    run = read_run(audit.folder) or {}
+    machine = [f"{name} {value}" for name, value in run.get("machine", {}).items()]
+    versions = [f"{name} {version}" for name, version in run.get("versions", {}).items()]
+    settings = [f"{name.replace('_', ' ')} {value}" for name, value in run.get("settings", {}).items()]
+    lines = [("Machine", machine), ("Versions", versions), ("Settings", settings)]
+    return [(name, ", ".join(words)) for name, words in lines if words]

@@ -1,0 +1,225 @@
+"""Plain words for what an audit found: a reader should not have to know what a top-1 is."""
+
+from collections.abc import Mapping
+from math import ceil, floor, isnan, log10
+
+from shiftable.auditing import METRICS, Audit, Estimate, Walk
+from shiftable.auditing.walks import ROOM_PX
+
+FARTHEST_PX = ROOM_PX - 1
+"""How far two places drawn at random lie apart along an axis, at most."""
+
+TOGETHER = ("p_top1_change", "mac", "accuracy", "change_if_right", "margin")
+"""To be read together: a surer model is steadier, and one that always gives the same wrong answer never changes."""
+
+METRIC_WORDS: Mapping[str, tuple[str, str]] = {
+    "p_top1_change": ("Changed answers", "Of two views one pixel apart, how often the first choices differ."),
+    "mac": (
+        "Mean absolute change",
+        "How far the probability of the first choice moves from one view to the next: 0 not at all, 1 altogether.",
+    ),
+    "accuracy": ("Accuracy", "How often the first choice is right, over all views."),
+    "change_if_right": (
+        "Changed although right",
+        "Changed answers among the pairs whose first view was answered right.",
+    ),
+    "margin": (
+        "Margin",
+        "How far the first choice is ahead of the second, in logits. A surer model changes its answer less often, so "
+        "compare models of like margin.",
+    ),
+    "jaggedness": (
+        "Jaggedness",
+        "How often along an image's walk the right class enters or leaves the five first choices (the first choice, "
+        "where there are ten classes or fewer).",
+    ),
+    "jaggedness_per_step": ("Jaggedness per step", "The same as a share of the steps."),
+    "jaggedness_self": (
+        "Jaggedness, without labels",
+        "How often along an image's walk the unmoved picture's answer enters or leaves the five first choices (the "
+        "first choice, where there are ten classes or fewer).",
+    ),
+    "consistency": (
+        "Consistency",
+        f"Of two views of a picture at most {FARTHEST_PX} px apart, how often the first choices agree.",
+    ),
+    "accuracy_top5": (
+        "Accuracy, five choices",
+        "How often the right class is among the five first choices, over all views.",
+    ),
+    "worst_case_accuracy": ("Right everywhere", "Share of the images that are answered right at every place."),
+    "share_constant": ("The same everywhere", "Share of the images that get the same answer at every place."),
+}
+"""Metric → its name and what it says. One that is not here is explained by its own docstring."""
+
+CONTROL_WORDS = {
+    "still": "the same picture again",
+    "grey": "one grey level lighter or darker",
+    "jpeg": "saved as JPEG, quality 95",
+}
+
+MOVES = {"crop": "Moved", "camera": "Moved in front of the camera", "roll": "Rolled round"}
+ONE_STEP = {"diagonal": "one pixel down and one to the right"}
+WAYS = {"vertical": "up and down", "horizontal": "left and right", "diagonal": "diagonally", None: "in both directions"}
+
+
+def metric_words(name: str) -> tuple[str, str]:
+    """What a metric is called, and what it says."""
+    summary = (METRICS[name].of.__doc__ or "").strip().partition("\n")[0] if name in METRICS else ""
+    return METRIC_WORDS.get(name, (name.replace("_", " ").capitalize(), summary))
+
+
+def model_name(audit: Audit) -> str:
+    """The model's name without the way there: ``squeezenet1_1`` of ``torchvision/squeezenet1_1``.
+
+    An address stays whole.
+    """
+    spec = str(audit.model["spec"])
+    return spec if "://" in spec else spec.rstrip("/").rpartition("/")[2] or spec
+
+
+def times(share: float) -> str:
+    """How often, as people say it.
+
+    Example:
+        >>> times(0.094), times(0.004), times(0.0), times(1.0), times(0.999)
+        ('9 times in 100', '1 time in 250', 'never', 'every time', 'more than 99 times in 100')
+    """
+    if share in (0, 1):
+        return "every time" if share else "never"
+    if share < 0.02:
+        return f"1 time in {_two_digits(1 / share):,}"
+    return "more than 99 times in 100" if share >= 0.995 else f"{round(100 * share)} times in 100"
+
+
+def at_most(share: float) -> str:
+    """An upper limit, rounded away from 0.
+
+    Example:
+        >>> at_most(0.0561), at_most(0.0042)
+        ('at most 6 in 100', 'at most 1 in 230')
+    """
+    return f"at most {ceil(100 * share)} in 100" if share >= 0.02 else f"at most 1 in {_two_digits(1 / share, floor):,}"
+
+
+def between(low: float, high: float) -> str:
+    """An interval of shares.
+
+    Example:
+        >>> between(0.05, 0.157), between(0.001, 0.04)
+        ('between 5 and 16 in 100', 'between 1 in 1,000 and 4 in 100')
+    """
+    ends = [
+        f"{round(100 * end)} in 100" if end >= 0.02 else f"1 in {_two_digits(1 / end):,}" if end else "0"
+        for end in (low, high)
+    ]
+    if low >= 0.02:
+        ends[0] = ends[0].removesuffix(" in 100")
+    return f"between {ends[0]} and {ends[1]}"
+
+
+def headline(audit: Audit, change: Estimate) -> str:
+    """What was found, in one sentence.
+
+    Args:
+        audit: The audit.
+        change: How often the answers to the two views of a pair differ.
+    """
+    name, limit = model_name(audit), f"({at_most(change.high)} with 95 % confidence)" if not isnan(change.high) else ""
+    pairs = f"in none of {count(change.pairs, 'pair')} of views {limit}".rstrip()
+    if audit.walk["shape"] == "random":
+        said = pairs if change.value == 0 else times(change.value)
+        start = (
+            f"Shown two views of the same picture at most {FARTHEST_PX} px apart, {name} disagrees with itself {said}"
+        )
+    else:
+        said = f"changed its answer {pairs}" if change.value == 0 else f"changes its answer {times(change.value)}"
+        start = f"{_moved(audit)}, {name} {said}"
+    still = audit.controls.get("still", {}).get("p_top1_change")
+    if still is None:
+        return f"{start}."
+    return f"{start}; shown the same picture again, {times(still.value)}."
+
+
+def basis(audit: Audit, change: Estimate) -> str:
+    """What the headline rests on."""
+    images = count(change.images, "image")
+    rests = f"This rests on {count(change.pairs, 'pair')} of views, of {images}"
+    if change.value == 0 or isnan(change.low):
+        return f"{rests}."
+    return f"{rests}: with 95 % confidence it is {between(change.low, change.high)}."
+
+
+def walk_words(audit: Audit) -> str:
+    """Where the views were taken."""
+    walk = Walk(**audit.walk)
+    way, far = WAYS.get(walk.direction, ""), f"at most {FARTHEST_PX} px apart on each axis"
+    return {
+        "sweep": f"one walk of {walk.steps} places per image, one pixel apart, {way} through the middle",
+        "pairs": f"{count(walk.walks, 'pair')} per image: a place drawn at random, and one pixel further ({way})",
+        "random": f"{count(walk.walks, 'pair')} per image, both places drawn at random, {far}",
+        "grid": f"all places up to {walk.radius_px} px away on each axis; every row and every column is a walk",
+    }[walk.shape]
+
+
+def place(dy: float | int, dx: float | int) -> str:
+    """A place in words.
+
+    Example:
+        >>> place(3, 0), place(-1, 2), place(0, 0)
+        ('3 px down', '1 px up, 2 px right', 'unmoved')
+    """
+    down = f"{abs(dy):g} px {'down' if dy > 0 else 'up'}" if dy else ""
+    right = f"{abs(dx):g} px {'right' if dx > 0 else 'left'}" if dx else ""
+    return ", ".join(part for part in (down, right) if part) or "unmoved"
+
+
+def figure_of(name: str, value: float) -> str:
+    """A metric's value in its unit: rates in percent.
+
+    Example:
+        >>> figure_of("p_top1_change", 0.09375), figure_of("mac", 0.04433), figure_of("margin", 1.8288)
+        ('9.4 %', '0.044', '1.83')
+    """
+    if isnan(value):
+        return "unknown"
+    if METRICS[name].unit == "rate":
+        return f"{100 * value:.1f} %" if 0 < value < 0.9995 else f"{100 * value:.0f} %"
+    return f"{value:.3f}" if name == "mac" else f"{value:.2f}"
+
+
+def interval_of(name: str, estimate: Estimate) -> str:
+    """An estimate's 95 % interval in words."""
+    if isnan(estimate.low):
+        return "unknown: one image"
+    return f"{figure_of(name, estimate.low).removesuffix(' %')} to {figure_of(name, estimate.high)}"
+
+
+def shorten(text: str, most: int) -> str:
+    """The beginning and the end of a text that is too long for a page.
+
+    Example:
+        >>> shorten("n01440764/a-long-name.jpg", 14)
+        'n014407…me.jpg'
+    """
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
+
+
+def _moved(audit: Audit) -> str:
+    step = ONE_STEP.get(str(audit.walk.get("direction")), "one pixel")
+    return f"{MOVES.get(audit.motion['name'], 'Moved')} by {step}"
+
+
+def count(number: int, noun: str) -> str:
+    """How many.
+
+    Example:
+        >>> count(1, "pair"), count(1920, "pair")
+        ('1 pair', '1,920 pairs')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _two_digits(number: float, rounded=round) -> int:  # type: ignore[no-untyped-def]
+    unit = 10 ** max(0, floor(log10(number)) - 1)
+    return int(rounded(number / unit) * unit)
