@@ -59,15 +59,16 @@ def _naive(audit):
             name != "change_if_right" or sum(b for _, b in parts)}  # fmt: skip
 
 
+def _leaning(views):
+    """Scores that lean towards the labels, so that right and wrong, constant and changing images all occur."""
+    scores = hashed(views)
+    scores[:, labels] += 1.2
+    return scores
+
+
 @every_walk
 def test_metrics_are_what_naive_loops_give(walk):
-    # scores that lean towards the labels, so that right and wrong, constant and changing images all occur
-    def leaning(views):
-        scores = hashed(views)
-        scores[:, labels] += 1.2
-        return scores
-
-    audit = _audit(walk, FakeModel(leaning, scores="logits"))
+    audit = _audit(walk, FakeModel(_leaning, scores="logits"))
     naive = _naive(audit)
     assert set(audit.metrics) == {name for name, metric in METRICS.items() if walk in metric.walks} & set(naive)
     for name, estimate in audit.metrics.items():
@@ -94,6 +95,15 @@ def test_every_metric_by_a_duckdb_query(tmp_path):
     for name, estimate in audit.metrics.items():
         if name != "change_if_right":
             assert found[name].item() == pytest.approx(estimate.value, abs=1e-9), name
+
+
+def test_change_if_right_by_polars(tmp_path):
+    audit = _audit("sweep", FakeModel(_leaning, scores="logits"), out=tmp_path)
+    rows = pl.read_parquet(tmp_path / "predictions" / "*.parquet").filter(pl.col("control").is_null())
+    pairs = rows.with_columns(before=pl.col("top1").shift().over("image", "walk")).filter(pl.col("step") > 0)
+    right = pairs.filter(pl.col("before") == pl.col("label"))  # the ratio of sums over images
+    change = (right["top1"] != right["before"]).mean()
+    assert audit.metrics["change_if_right"].value == pytest.approx(change, abs=1e-9)
 
 
 def test_change_and_consistency_by_polars(tmp_path):

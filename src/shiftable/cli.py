@@ -92,8 +92,10 @@ def audit(
     if images is None and model != "demo":
         raise InputError("no images given", todo=f"shiftable audit {model} FOLDER")
     from shiftable.auditing import audit as run_audit
+    from shiftable.engine import keep_freed_memory
     from shiftable.report import write_report
 
+    keep_freed_memory()
     folder = out or Path("audits", "-".join([re.sub(r"\W+", "_", model.rpartition("/")[2]), motion, walk]))
     opened = _open(model, folder, weights, model_arg or [], preprocessing, scores, class_names, device, threads, fast)
     with _progress() as progress:

@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from shiftable.auditing.metrics import CONTROL_METRICS, CONTROLS, choose_metrics, measure
+from shiftable.auditing.metrics import choose_metrics
 from shiftable.auditing.motions import MOTIONS
-from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped, tabulate, write_part
+from shiftable.auditing.predictions import tabulate, write_part
 from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
-from shiftable.auditing.results import Audit
+from shiftable.auditing.results import Audit, sum_up
 from shiftable.auditing.showing import Show, Shown, show_or_say
 from shiftable.auditing.walks import make_walk
 from shiftable.data import Sample, check_labels, find_samples, label_by_folder, label_by_table, read_labels
 from shiftable.engine import in_batches, run_shards
 from shiftable.errors import InputError, unknown
 from shiftable.models import Model, open_model
-
-TIES_WORTH_A_WARNING = 0.01
+from shiftable.models.protocol import Scores
 
 
 def audit(
@@ -99,18 +98,26 @@ def audit(
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="shiftable-"))
     run = _start(folder, {**asked, "options": options}, model, batch_size, overwrite)
     batch_size = int(run["settings"]["batch_size"])
-    begin = time.perf_counter()
+    begin, answered = time.perf_counter(), 0
+
+    def ask(views: np.ndarray) -> np.ndarray:
+        nonlocal answered
+        answered += len(views)
+        return model(views)
+
     run_shards(
         _shards(samples, show.views_per_image, batch_size),
         folder / "predictions",
         load=partial(show_or_say, show),
-        work=partial(_answer, model, classes, batch_size, strict or not enlarge, keep_scores),
+        work=partial(_answer, ask, model.scores, classes, batch_size, strict or not enlarge, keep_scores),
         workers=workers,
         progress=progress,
     )
-    found = _found(folder, asked, names, remarks, controls, show.enlarged)
+    found = sum_up(folder, asked, names, remarks, controls, show.enlarged)
     write_json(folder / AUDIT, found.to_json())
-    write_json(folder / RUN, {**run, "seconds": time.perf_counter() - begin})
+    if answered:
+        seconds = time.perf_counter() - begin
+        write_json(folder / RUN, {**run, "seconds": seconds, "views": answered, "views_per_second": answered / seconds})
     if not out:
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return found
@@ -209,7 +216,8 @@ def _count_classes(model: Model) -> int:
 
 
 def _answer(
-    model: Model,
+    ask: Callable[[np.ndarray], np.ndarray],
+    kind: Scores,
     classes: int,
     batch_size: int,
     strict: bool,
@@ -230,10 +238,8 @@ def _answer(
                 skipped.append({"image": str(shown.where), "reason": shown.what})
 
     tables = [
-        tabulate(
-            shown.sample.id, shown.rows, _checked(scores, classes, shown), model.scores, shown.sample.label, keep_scores
-        )
-        for shown, scores in in_batches(usable(), model, batch_size)
+        tabulate(shown.sample.id, shown.rows, _checked(scores, classes, shown), kind, shown.sample.label, keep_scores)
+        for shown, scores in in_batches(usable(), ask, batch_size)
     ]
     write_part(tables, skipped, classes, keep_scores, path)
 
@@ -248,64 +254,3 @@ def _checked(scores: np.ndarray, classes: int, shown: Shown) -> Float[np.ndarray
         view = int(np.isnan(scores).any(axis=1).argmax())
         raise InputError(f"the model answers NaN (view {view})", where=shown.sample.id, todo="look at its weights")
     return scores
-
-
-def _found(
-    folder: Path,
-    asked: Mapping[str, Any],
-    names: Sequence[str],
-    remarks: Sequence[str],
-    controls: bool,
-    enlarged: float,
-) -> Audit:
-    """The estimates, from the table alone."""
-    skipped = read_skipped(folder)
-    used = asked["images"]["listed"] - len(skipped)
-    if not used:
-        first = f"{skipped[0]['image']}: {skipped[0]['reason']}"
-        raise InputError(f"none of the {len(skipped)} images can be used ({first})", where=asked["images"]["source"])
-    seed = asked["seed"]
-    ties = _ties(read_parts(folder))
-    still = {
-        control: measure((part.of(control) for part in read_parts(folder)), CONTROL_METRICS, seed)
-        for control in (CONTROLS if controls else ())
-    }
-    warnings = list(remarks)
-    if skipped:
-        warnings.append(f"{len(skipped)} of {asked['images']['listed']} images were skipped: {skipped[0]['image']} "
-                        f"({skipped[0]['reason']})" + (", …" if len(skipped) > 1 else ""))  # fmt: skip
-    if enlarged > 1:
-        warnings.append(f"objects are {enlarged:.2f} times as large as the model is used to, to make room for the walk")
-    for what, share in ties.items():
-        if share and share > TIES_WORTH_A_WARNING:
-            warnings.append(f"equal scores decided {share:.1%} of the {what.replace('_', ' ')}")
-    if controls and still["still"]["p_top1_change"].value > 0:
-        warnings.append("the model changes its answer to the very same view: what follows is not only motion")
-    return Audit(
-        model=asked["model"],
-        images={**asked["images"], "count": used, "skipped": skipped},
-        motion=asked["motion"],
-        walk=asked["walk"],
-        seed=seed,
-        metrics=measure((part.of(None) for part in read_parts(folder)), names, seed),
-        controls=still,
-        ties=ties,
-        warnings=warnings,
-        folder=folder,
-    )
-
-
-def _ties(parts: Iterable[Predictions]) -> dict[str, float | None]:
-    """The share of flips, and of changes of the top-5, between steps at one of which equal scores decided."""
-    counts = {"flips": [0, 0], "top5_changes": [0, 0]}
-    for part in parts:
-        motion = part.of(None)
-        moved, top5 = motion.moved, np.sort(motion["top5"], axis=1)
-        different = (top5[moved] != top5[moved - 1]).any(axis=1)
-        for name, change, tie in (
-            ("flips", changed(motion), motion["tie"]),
-            ("top5_changes", different, motion["tie_top5"]),
-        ):
-            counts[name][0] += int((change & (tie[moved] | tie[moved - 1])).sum())
-            counts[name][1] += int(change.sum())
-    return {name: tied / all_ if all_ else None for name, (tied, all_) in counts.items()}

@@ -68,7 +68,7 @@ def crop(
         raise InputError(
             f"the resized image ({height}×{width} px) is smaller than the view ({view_height}×{view_width} px)"
         )
-    top, left = center_place((height, width), view_size)
+    top, left = center_place((height, width), view_size, preprocessing.crop)
 
     def view(dy: int, dx: int) -> Picture:
         y, x = top - dy, left - dx  # the content moves down when the window moves up

@@ -1,14 +1,20 @@
 """What an audit found, and its file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shiftable.auditing.intervals import Estimate
+from shiftable.auditing.metrics import CONTROL_METRICS, CONTROLS, measure
+from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped
 from shiftable.auditing.record import AUDIT, SCHEMA
 from shiftable.errors import InputError
+
+TIES_WORTH_A_WARNING = 0.01
 
 
 @dataclass(frozen=True)
@@ -71,3 +77,76 @@ def read_audit(folder: str | Path) -> Audit:
         for control, metrics in content["controls"].items()
     }
     return Audit(**content, folder=Path(folder))
+
+
+def sum_up(
+    folder: Path,
+    asked: Mapping[str, Any],
+    names: Sequence[str],
+    remarks: Sequence[str],
+    controls: bool,
+    enlarged: float,
+) -> Audit:
+    """What an audit found, from its table alone.
+
+    Args:
+        folder: The audit's.
+        asked: What it is a function of: the fields of `Audit` that are known beforehand.
+        names: The metrics to estimate.
+        remarks: Warnings known beforehand.
+        controls: Whether there were controls.
+        enlarged: By what factor objects were enlarged.
+
+    Raises:
+        InputError: If none of the images could be used.
+    """
+    skipped = read_skipped(folder)
+    used = asked["images"]["listed"] - len(skipped)
+    if not used:
+        first = f"{skipped[0]['image']}: {skipped[0]['reason']}"
+        raise InputError(f"none of the {len(skipped)} images can be used ({first})", where=asked["images"]["source"])
+    seed = asked["seed"]
+    ties = _ties(read_parts(folder))
+    still = {
+        control: measure((part.of(control) for part in read_parts(folder)), CONTROL_METRICS, seed)
+        for control in (CONTROLS if controls else ())
+    }
+    warnings = list(remarks)
+    if skipped:
+        warnings.append(f"{len(skipped)} of {asked['images']['listed']} images were skipped: {skipped[0]['image']} "
+                        f"({skipped[0]['reason']})" + (", …" if len(skipped) > 1 else ""))  # fmt: skip
+    if enlarged > 1:
+        warnings.append(f"objects are {enlarged:.2f} times as large as the model is used to, to make room for the walk")
+    for what, share in ties.items():
+        if share and share > TIES_WORTH_A_WARNING:
+            warnings.append(f"equal scores decided {share:.1%} of the {what.replace('_', ' ')}")
+    if controls and still["still"]["p_top1_change"].value > 0:
+        warnings.append("the model changes its answer to the very same view: what follows is not only motion")
+    return Audit(
+        model=asked["model"],
+        images={**asked["images"], "count": used, "skipped": skipped},
+        motion=asked["motion"],
+        walk=asked["walk"],
+        seed=seed,
+        metrics=measure((part.of(None) for part in read_parts(folder)), names, seed),
+        controls=still,
+        ties=ties,
+        warnings=warnings,
+        folder=folder,
+    )
+
+
+def _ties(parts: Iterable[Predictions]) -> dict[str, float | None]:
+    """The share of flips, and of changes of the top-5, between steps at one of which equal scores decided."""
+    counts = {"flips": [0, 0], "top5_changes": [0, 0]}
+    for part in parts:
+        motion = part.of(None)
+        moved, top5 = motion.moved, np.sort(motion["top5"], axis=1)
+        different = (top5[moved] != top5[moved - 1]).any(axis=1)
+        for name, change, tie in (
+            ("flips", changed(motion), motion["tie"]),
+            ("top5_changes", different, motion["tie_top5"]),
+        ):
+            counts[name][0] += int((change & (tie[moved] | tie[moved - 1])).sum())
+            counts[name][1] += int(change.sum())
+    return {name: tied / all_ if all_ else None for name, (tied, all_) in counts.items()}
