@@ -167,7 +167,9 @@ def test_unreadable_images_are_named_skipped_and_counted(tmp_path):
 def test_leaving_the_image_is_refused_where_it_may_not_grow():
     with pytest.raises(InputError, match=r"step 0 \(dy = -16 px\) leaves the image; 12 px are missing"):
         sh.audit(MODEL, SAMPLES, enlarge=False)
-    assert sh.audit(MODEL, SAMPLES[:2], enlarge=False, steps=5).images["count"] == 2
+    audit = sh.audit(MODEL, [_broken(), *SAMPLES[:2]], enlarge=False, steps=5)
+    assert audit.images["count"] == 2
+    assert audit.images["skipped"][0]["image"] == "broken.jpg"
 
 
 def test_views_of_any_shape_find_room():

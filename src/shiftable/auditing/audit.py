@@ -109,7 +109,7 @@ def audit(
         _shards(samples, show.views_per_image, batch_size),
         folder / "predictions",
         load=partial(show_or_say, show),
-        work=partial(_answer, ask, model.scores, classes, batch_size, strict or not enlarge, keep_scores),
+        work=partial(_answer, ask, model.scores, classes, batch_size, strict, keep_scores),
         workers=workers,
         progress=progress,
     )

@@ -77,7 +77,14 @@ class Show:
         Raises:
             InputError: If the image can't be read, or is too narrow for the walk.
         """
-        stage = self.stage(sample)
+        return self.walk_over(number, sample, self.stage(sample))
+
+    def walk_over(self, number: int, sample: Sample, stage: Stage) -> Shown:
+        """The views of an image that is ready to be moved.
+
+        Raises:
+            InputError: If the walk leaves the image.
+        """
         walks = lay_walks(self.walk, stage.dy, stage.dx, np.random.default_rng([self.seed, number]))
         center = stage.view(0, 0)
         views, at = [center], {(0, 0): 0}
@@ -134,10 +141,18 @@ def recompressed(view: Picture, quality: int = JPEG_QUALITY) -> Picture:
 
 
 def show_or_say(show: Show, numbered: tuple[int, Sample]) -> Shown | InputError:
-    """`Show`, with what is wrong with an image as a value: one bad file must not end an audit."""
+    """`Show`, with what is wrong with an image as a value: one bad file must not end an audit.
+
+    Raises:
+        InputError: If the walk leaves an image that may not be enlarged: then the walk was asked for in vain.
+    """
     number, sample = numbered
+    stage = None
     try:
-        return show(number, sample)
+        stage = show.stage(sample)
+        return show.walk_over(number, sample, stage)
     except InputError as error:
+        if stage is not None and not show.enlarge:
+            raise
         # by the sample's id, not the file's path: the record must be the same on every machine
         return InputError(error.what, where=sample.id, todo=error.todo)

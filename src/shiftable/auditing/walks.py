@@ -168,6 +168,7 @@ def _inside(places: Path, dy: range, dx: range) -> Path:
             name = ("dy", "dx")[axis]
             raise InputError(
                 f"step {step} ({name} = {places[step, axis]:+d} px) leaves the image; "
-                f"{missing.max()} px are missing at the farthest step"
+                f"{missing.max()} px are missing at the farthest step",
+                todo="take fewer steps, or let images be enlarged",
             )
     return places
