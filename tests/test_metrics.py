@@ -10,7 +10,8 @@ from fakes import FakeModel, checkerboards, hashed, histogram, parity, pictures
 
 import shiftable as sh
 from shiftable.auditing.metrics import METRICS, choose_metrics
-from shiftable.auditing.predictions import leading, rank, tabulate
+from shiftable.auditing.predictions import tabulate
+from shiftable.auditing.scoring import leading, rank
 from shiftable.auditing.showing import Row
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
@@ -33,7 +34,7 @@ def _naive(audit):
     for row in rows:
         walks.setdefault(row["image"], {}).setdefault(row["walk"], []).append(row)
     leaders = 1 if audit.model["classes"] <= 10 else 5
-    sums = {name: [] for name in METRICS}
+    sums = {name: [] for name, metric in METRICS.items() if metric.scores is None}
     for image in walks.values():
         steps = [row for walk in image.values() for row in walk]
         pairs = [pair for walk in image.values() for pair in pairwise(walk)]
@@ -225,9 +226,18 @@ def test_ties_go_to_the_lowest_class_and_are_counted():
 
 def test_metrics_asked_for_are_checked():
     assert choose_metrics("pairs", False) == ["p_top1_change", "mac", "margin"]
-    for asked, message in [("macs", "did you mean mac"), ("jaggedness", "sweep"), ("accuracy", "give --labels")]:
+    assert choose_metrics("pairs", False, scores="sigmoid")[3:] == ["jaccard", "p_set_change"]
+    assert choose_metrics("pairs", True, scores="similarity")[3:] == ["cosine_distance"]
+    for asked, scores, message in [
+        ("macs", "logits", "did you mean mac"),
+        ("jaggedness", "logits", "sweep"),
+        ("accuracy", "logits", "give --labels"),
+        ("jaccard", "probabilities", "for models that score every class by itself; say --scores sigmoid"),
+        ("cosine_distance", "sigmoid", "for embedders; say --task embed"),
+        ("accuracy", "similarity", "right classes, which an embedder has not"),
+    ]:
         with pytest.raises(InputError, match=message):
-            choose_metrics("pairs", False, [asked])
+            choose_metrics("pairs", False, [asked], scores)
     assert set(_audit("sweep", metrics=["mac"]).metrics) == {"mac"}
 
 

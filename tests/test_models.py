@@ -16,7 +16,8 @@ from torch import nn  # noqa: E402
 
 from shiftable.errors import InputError  # noqa: E402
 from shiftable.models import Model, Preprocessing, open_model  # noqa: E402
-from shiftable.models.torch_model import as_scores, read_scores, scores_by_range, torch_model  # noqa: E402
+from shiftable.models.outputs import scores_by_range  # noqa: E402
+from shiftable.models.torch_model import as_scores, read_scores, torch_model  # noqa: E402
 
 SIZE = {"view_size": [40, 56]}
 """Not square."""

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiftable.auditing.motions import MOTIONS, with_room
+from shiftable.auditing.motions import MOTIONS, make_motion, with_room
+from shiftable.auditing.walks import Walk, lay_walks
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import center_place, resize, resized_size
@@ -18,7 +19,10 @@ SIZES = [
     Preprocessing(resize_px=(70, 80)),
 ]
 
-every_motion = pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
+PIXELWISE = [motion for motion in MOTIONS.values() if motion.where in ("resized", "tensor")]
+"""Motions of the view's own pixels; camera and canvas have tests of their own."""
+
+every_motion = pytest.mark.parametrize("motion", PIXELWISE, ids=lambda motion: motion.name)
 every_size = pytest.mark.parametrize("preprocessing", SIZES, ids=["short", "bicubic", "squash"])
 
 
@@ -72,6 +76,38 @@ def test_room_is_made_only_where_it_is_missing():
     assert factor == 256 / 224
 
 
+@pytest.mark.parametrize("crop", ["center", "center-down"])
+@pytest.mark.parametrize(
+    "walk",
+    [Walk(steps=4), Walk(steps=5), Walk(steps=2), Walk("pairs"), Walk("random", walks=50), Walk("grid")],
+    ids=str,
+)
+def test_the_room_that_is_made_is_enough_for_the_walk(walk, crop):
+    tight = Preprocessing(resize_px=32, crop=crop)
+    stage = MOTIONS["crop"].stage(IMAGE[:, :90], tight, (32, 32), walk.room_px, True)
+    lay_walks(walk, stage.dy, stage.dx, np.random.default_rng(0))
+
+
 def test_a_view_larger_than_the_image_is_refused():
     with pytest.raises(InputError, match="smaller than the view"):
         MOTIONS["crop"].stage(IMAGE, Preprocessing(resize_px=20), VIEW, (0, 0), False)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "says"),
+    [
+        ("zoom", {}, "unknown motion 'zoom'"),
+        ("crop", {"fill": "black"}, "--motion canvas"),
+        ("roll", {"size_px": 50}, "--size"),
+        ("canvas", {"fill": "blakc"}, "black"),
+        ("canvas", {"canvas_px": 0}, "--canvas-size"),
+    ],
+)
+def test_motions_refuse_what_they_do_not_have(name, given, says):
+    with pytest.raises(InputError, match=says):
+        make_motion(name, **given)
+
+
+def test_options_left_out_are_the_motions_own():
+    assert make_motion("canvas", fill=None).options == MOTIONS["canvas"].options
+    assert make_motion("crop", fill=None, size_px=None) == MOTIONS["crop"]

@@ -12,10 +12,13 @@ from PIL import Image
 
 from shiftable.errors import InputError
 from shiftable.models.preprocessing import (
+    GREY,
+    LETTERBOXES,
     Preprocessing,
     center_place,
     check_fits,
     deployed_view,
+    letterbox_place,
     override,
     parse_changes,
     resize,
@@ -277,6 +280,7 @@ def test_what_resize_can_not_do_is_one_line(arguments, message):
         ({"crop": "corner"}, "crop can't be 'corner'"),
         ({"color_order": "GBR"}, "color_order"),
         ({"antialias": "perhaps"}, "antialias"),
+        ({"library": "cv2"}, "library can't be 'cv2'"),
     ],
 )
 def test_changes_are_checked(changes, message):
@@ -315,3 +319,42 @@ def test_a_resize_to_less_than_the_view_is_refused():
     for resize_px, view_size in ((223, (224, 224)), ((96, 64), (64, 96))):
         with pytest.raises(InputError, match="less than its view"):
             check_fits(Preprocessing(resize_px), view_size, "m")
+
+
+@pytest.mark.parametrize("size", [*SIZES, (96, 96)])
+@pytest.mark.parametrize("view_size", [(96, 96), (64, 97)])
+def test_a_letterbox_shows_the_whole_picture_on_grey(size, view_size):
+    image = picture(size)
+    for crop in LETTERBOXES:
+        view = deployed_view(image, Preprocessing(999, crop=crop), view_size)
+        (height, width), (top, left) = letterbox_place(size, view_size, crop)
+        inside = np.zeros(view_size, bool)
+        inside[top : top + height, left : left + width] = True
+        assert view.shape == (*view_size, 3)
+        np.testing.assert_array_equal(view[inside].reshape(height, width, 3), resize(image, (height, width)))
+        assert (view[~inside] == GREY).all()
+        assert height == view_size[0] or width == view_size[1]
+        assert abs(height / width - size[0] / size[1]) <= max(size[0] / size[1], 1) / min(height, width)
+        free = view_size[0] - height - 2 * top, view_size[1] - width - 2 * left
+        assert (top, left) == (0, 0) if crop == "letterbox-corner" else set(free) <= {0, 1}
+
+
+def test_a_letterbox_leaves_at_least_a_line():
+    assert letterbox_place((1, 999), (64, 64)) == ((1, 64), (31, 0))
+
+
+def test_a_letterbox_has_no_use_for_the_resize():
+    check_fits(Preprocessing(3, crop="letterbox"), (224, 224), "m")
+
+
+@pytest.mark.parametrize("library", ["opencv", "tensor"])
+def test_the_library_asked_for_resizes(library):
+    pytest.importorskip({"opencv": "cv2", "tensor": "torch"}[library])
+    image = picture((375, 500))
+    for crop in ("center", "letterbox"):
+        views = [
+            deployed_view(image, Preprocessing(112, antialias=False, crop=crop, library=name), (96, 96))
+            for name in ("pillow", library)
+        ]
+        assert 0 < np.abs(views[0].astype(int) - views[1]).max() <= 2
+    assert override(Preprocessing(), {"library": library}).library == library

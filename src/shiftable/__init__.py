@@ -6,26 +6,43 @@ Example:
     256
 """
 
-from shiftable.auditing import Audit, Estimate, Predictions, audit, read_audit, read_parts
+from shiftable.auditing import (
+    Audit,
+    Comparison,
+    Estimate,
+    Parity,
+    Predictions,
+    audit,
+    compare,
+    parity,
+    read_audit,
+    read_parts,
+)
 from shiftable.data import Sample, find_samples
 from shiftable.errors import InputError
 from shiftable.models import Model, Preprocessing, open_model
-from shiftable.report import write_report
+from shiftable.report import write_comparison, write_parity, write_report
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Audit",
+    "Comparison",
     "Estimate",
     "InputError",
     "Model",
+    "Parity",
     "Predictions",
     "Preprocessing",
     "Sample",
     "audit",
+    "compare",
     "find_samples",
     "open_model",
+    "parity",
     "read_audit",
     "read_parts",
+    "write_comparison",
+    "write_parity",
     "write_report",
 ]

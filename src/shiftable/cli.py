@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,6 @@ import typer
 from shiftable.errors import InputError
 
 if TYPE_CHECKING:
-    from shiftable.auditing import Audit
     from shiftable.models import Model
 
 DONE, UNUSABLE, STOPPED = 0, 2, 130
@@ -39,14 +39,29 @@ def shiftable(version: Annotated[bool, typer.Option("--version", help="Print the
 @app.command()
 def audit(
     model: Annotated[
-        str, typer.Argument(help="demo, timm/NAME, torchvision/NAME, hf/ID or package.module:factory.")
+        str,
+        typer.Argument(
+            help="demo, timm/NAME, torchvision/NAME, hf/ID, package.module:factory, "
+            "a .onnx, .tflite or .pt2 file, or http(s)://…"
+        ),
     ] = "demo",
     images: Annotated[
         str | None,
         typer.Argument(help="An image, folder, CSV (file,class_index) or parquet; or shapes, drawn as needed."),
     ] = None,
-    motion: Annotated[str, typer.Option(help="What moves: crop or roll.")] = "crop",
-    walk: Annotated[str, typer.Option(help="Where to: sweep, pairs, random or grid.")] = "sweep",
+    motion: Annotated[
+        str | None, typer.Option(help="What moves: crop, camera, canvas or roll. [default: crop; camera for --parity]")
+    ] = None,
+    fill: Annotated[
+        str | None, typer.Option(help="Round the picture on a canvas: black, mean, noise or inpaint. [default: black]")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Short side of the picture on a canvas, in px. [default: 100 of 224]")
+    ] = None,
+    canvas_size: Annotated[int | None, typer.Option(help="Side of the canvas, in px. [default: the view's]")] = None,
+    walk: Annotated[
+        str | None, typer.Option(help="Where to: sweep, pairs, random or grid. [default: sweep; pairs for --parity]")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Views of a sweep, 1 px apart. [default: 33]")] = None,
     direction: Annotated[str | None, typer.Option(help="vertical, horizontal or diagonal. [default: by walk]")] = None,
     walks: Annotated[int | None, typer.Option(help="Walks per image, of pairs and random. [default: 4]")] = None,
@@ -67,15 +82,36 @@ def audit(
     scores: Annotated[
         str | None, typer.Option(help="What the model answers: logits, probabilities or sigmoid.")
     ] = None,
+    class_offset: Annotated[
+        int | None, typer.Option(min=0, help="First outputs that are no classes: 1 with a background class.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="What the model does: classify or embed.")] = "classify",
+    threshold: Annotated[
+        float | None, typer.Option(help="From which score on a sigmoid's class is named. [default: 0.5]")
+    ] = None,
     class_names: Annotated[Path | None, typer.Option(help="Text file, one class name per line.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. [default: an accelerator if any]")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the model on a CPU.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Views at once. [default: by device]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Images decoded at once.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0,
-    controls: Annotated[bool, typer.Option(help="Also show what is no motion: still, ±1 grey level, JPEG 95.")] = True,
+    controls: Annotated[
+        bool | None,
+        typer.Option(help="Also show what is no motion: still, ±1 grey level, JPEG 95. [default: but for --parity]"),
+    ] = None,
     enlarge: Annotated[bool, typer.Option(help="Enlarge images where the walk would leave them.")] = True,
+    runtime: Annotated[
+        str, typer.Option(help="What answers for a PyTorch model: torch, onnx, openvino, or auto (the fastest).")
+    ] = "torch",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 with near ties answered again in fp32.")] = "fp32",
+    compile: Annotated[bool, typer.Option(help="Use torch.compile; near ties are answered again without.")] = False,
     fast: Annotated[bool, typer.Option(help="Faster layout and folded norms, where the answers stay the same.")] = True,
+    parity: Annotated[
+        bool, typer.Option(help="Feed the model in other ways, too: which answers change, still and under shift?")
+    ] = False,
+    against: Annotated[
+        list[str] | None, typer.Option(help="For --parity: another file of the model, an export; may be repeated.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option(help="Stop at an image that can't be used, instead of leaving it out.")
     ] = False,
@@ -87,30 +123,55 @@ def audit(
 
     Without arguments: the embedded demo model on drawn shapes. A stopped audit goes on when it is started again.
     """
-    if format not in ("text", "json"):
-        raise InputError(f"unknown format {format!r}", where="--format", todo="take text or json")
+    _one_of("--format", format, ("text", "json"))
     if images is None and model != "demo":
-        raise InputError("no images given", todo=f"shiftable audit {model} FOLDER")
-    from shiftable.auditing import audit as run_audit
+        raise InputError("no images given", todo="name a folder after the model")
+    from shiftable import auditing as audits
+    from shiftable import report
+    from shiftable.auditing.motions import make_motion
+    from shiftable.auditing.variants import open_against
+    from shiftable.auditing.walks import make_walk
     from shiftable.engine import keep_freed_memory
-    from shiftable.report import write_report
 
     keep_freed_memory()
-    folder = out or Path("audits", "-".join([re.sub(r"\W+", "_", model.rpartition("/")[2]), motion, walk]))
-    opened = _open(model, folder, weights, model_arg or [], preprocessing, scores, class_names, device, threads, fast)
+    if against and not parity:
+        raise InputError("--against is for --parity", todo="add --parity, or leave it out")
+    motion, walk = motion or ("camera" if parity else "crop"), walk or ("pairs" if parity else "sweep")
+    folder = out or Path("audits", "-".join([_short_name(model), *(["parity"] if parity else [motion, walk])]))
+    given: dict[str, Any] = {"fill": fill, "size_px": size, "canvas_px": canvas_size}
+    where: dict[str, Any] = {"steps": steps, "direction": direction, "walks": walks, "radius_px": radius}
+    make_motion(motion, **given)  # a slip is better told before a model is opened
+    make_walk(walk, **where)
+    opened = _open(
+        model,
+        folder / "reference" if parity else folder,
+        model_args=model_arg or [],
+        preprocessing=preprocessing,
+        class_names=class_names,
+        device=device,
+        threads=threads,
+        runtime=runtime,
+        weights=weights,
+        scores=_one_of("--scores", scores, (None, "logits", "probabilities", "sigmoid")),
+        class_offset=class_offset,
+        task=_one_of("--task", task, ("classify", "embed")),
+        fast=fast,
+        precision=_one_of("--precision", precision, ("fp32", "bf16")),
+        compile=compile,
+    )
     with _progress() as progress:
-        found = run_audit(
+        found: Any = partial(audits.parity, against=open_against(against or [], opened)) if parity else audits.audit
+        found = found(
             opened,
             images or "shapes",
             motion=motion,
             walk=walk,
-            steps=steps,
-            direction=direction,
-            walks=walks,
-            radius_px=radius,
+            **given,
+            **where,
+            threshold=threshold,
             labels=labels,
             metrics=metric,
-            controls=controls,
+            controls=not parity if controls is None else controls,
             enlarge=enlarge,
             count=count,
             seed=seed,
@@ -122,45 +183,92 @@ def audit(
             workers=workers,
             progress=progress,
         )
-    page = write_report(found, class_names=opened.class_names)
+    page = report.write_parity(found) if parity else report.write_report(found, class_names=opened.class_names)
+    _tell(found, page, format)
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders written by shiftable audit.")],
+    out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("comparison"),
+    format: Annotated[str, typer.Option(help="What to print: text or json.")] = "text",
+) -> None:
+    """Put several audits side by side: stability raw, at matched accuracy and at matched margin."""
+    _one_of("--format", format, ("text", "json"))
+    from shiftable.auditing import compare as compare_audits
+    from shiftable.auditing import read_audit
+    from shiftable.report import write_comparison
+
+    found = compare_audits([read_audit(folder) for folder in folders])
+    _tell(found, write_comparison(found, out), format)
+
+
+def _tell(found: Any, page: Path, format: str) -> None:
+    """Print a result."""
     if format == "json":
         typer.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
-    else:
-        _print(found, page)
+        return
+    from rich.console import Console
+
+    from shiftable.report import terminal
+
+    show: dict[str, Any] = {
+        "Audit": terminal.show_audit,
+        "Comparison": terminal.show_comparison,
+        "Parity": terminal.show_parity,
+    }
+    show[type(found).__name__](Console(highlight=False, soft_wrap=True), found, page)
+
+
+def _short_name(model: str) -> str:
+    """A model's name as a folder may be called; of an address neither the user nor the query, which may be secret."""
+    if "://" in model:
+        from shiftable.models.http_settings import without_secrets
+
+        model = without_secrets(model).partition("://")[2].partition("?")[0].rstrip("/")
+    return re.sub(r"\W+", "_", model if "/" not in model else model.rpartition("/")[2] or model)
+
+
+def _one_of(flag: str, value: str | None, choices: tuple[str | None, ...]) -> Any:
+    """The value, if it is on the list."""
+    if value not in choices:
+        menu = " or ".join(choice for choice in choices if choice)
+        raise InputError(f"unknown {flag.removeprefix('--')} {value!r}", where=flag, todo=f"take {menu}")
+    return value
 
 
 def _open(
     model: str,
     folder: Path,
-    weights: str | None,
+    *,
     model_args: list[str],
     preprocessing: str | None,
-    scores: str | None,
     class_names: Path | None,
     device: str | None,
     threads: int | None,
-    fast: bool,
+    runtime: str,
+    **options: Any,
 ) -> "Model":
     from shiftable.auditing.record import read_run
     from shiftable.models import open_model
     from shiftable.models.preprocessing import parse_changes, parse_value
 
-    if scores not in (None, "logits", "probabilities", "sigmoid"):
-        raise InputError(f"unknown scores {scores!r}", where="--scores", todo="take logits, probabilities or sigmoid")
+    _one_of("--runtime", runtime, ("torch", "onnx", "openvino", "auto"))
     begun = (read_run(folder) or {}).get("settings", {})  # a run that goes on keeps to what it was begun with
-    _use_threads(threads or begun.get("threads"))
+    threads = threads or begun.get("threads")
+    _use_threads(threads)
     pairs = [argument.partition("=") for argument in model_args]
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise InputError(f"{wrong[0]!r} has no value", where="--model-arg", todo="write key=value")
     return open_model(
         model,
-        weights=weights,
         model_args={name: parse_value(value) for name, _, value in pairs},
         preprocessing=parse_changes(preprocessing) if preprocessing else None,
-        scores=scores,  # type: ignore[arg-type]
         class_names=_lines(class_names) if class_names else None,
         device=device or begun.get("device"),
-        fast=fast,
+        threads=threads,
+        runtime=begun.get("runtime", runtime) if runtime == "auto" else runtime,  # type: ignore[arg-type]
+        **options,
     )
 
 
@@ -220,28 +328,6 @@ def _plain_progress(every_s: float = 10) -> Callable[[int, int], None]:
             print(f"{done} of {total} images, about {left_s:.0f} s left", file=sys.stderr, flush=True)  # noqa: T201
 
     return show
-
-
-def _print(found: "Audit", page: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table("metric", "value", "95 % interval", "images", "pairs", box=None, pad_edge=False)
-    for name, each in found.metrics.items():
-        table.add_row(name, *_numbers(each))
-    for control, metrics in found.controls.items():
-        for name, each in metrics.items():
-            table.add_row(f"[dim]{control}: {name}[/]", *_numbers(each))
-    console.print(table)
-    for warning in found.warnings:
-        console.print(f"[bold]note:[/] {warning}", markup=True)
-    console.print(f"report: {page}", markup=False)
-
-
-def _numbers(estimate: Any) -> tuple[str, str, str, str]:
-    interval = f"{estimate.low:.4f} to {estimate.high:.4f}" if estimate.low == estimate.low else "–"
-    return f"{estimate.value:.4f}", interval, str(estimate.images), str(estimate.pairs)
 
 
 def main(arguments: list[str] | None = None) -> int:

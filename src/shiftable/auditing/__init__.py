@@ -1,9 +1,11 @@
 """How often does a model change its mind when the picture hardly changes?"""
 
 from shiftable.auditing.audit import audit
+from shiftable.auditing.comparison import Comparison, compare
 from shiftable.auditing.intervals import Estimate
 from shiftable.auditing.metrics import METRICS
 from shiftable.auditing.motions import MOTIONS, Motion
+from shiftable.auditing.parity import Parity, parity
 from shiftable.auditing.predictions import Predictions, read_parts
 from shiftable.auditing.results import Audit, read_audit
 from shiftable.auditing.showing import Show, show_again
@@ -14,12 +16,16 @@ __all__ = [
     "MOTIONS",
     "SHAPES",
     "Audit",
+    "Comparison",
     "Estimate",
     "Motion",
+    "Parity",
     "Predictions",
     "Show",
     "Walk",
     "audit",
+    "compare",
+    "parity",
     "read_audit",
     "read_parts",
     "show_again",

@@ -5,27 +5,29 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import gcd
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from shiftable.auditing.asking import answer_shard, count_outputs, tabulate_scores
 from shiftable.auditing.metrics import choose_metrics
-from shiftable.auditing.motions import MOTIONS
-from shiftable.auditing.predictions import tabulate, write_part
+from shiftable.auditing.motions import make_motion
+from shiftable.auditing.predictions import positive_from
 from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
 from shiftable.auditing.results import Audit, sum_up
-from shiftable.auditing.showing import Show, Shown, show_or_say
+from shiftable.auditing.retrieval import gather_references, tabulate_neighbours, without_labels
+from shiftable.auditing.scoring import Kind
+from shiftable.auditing.showing import Show, show_or_say
 from shiftable.auditing.walks import make_walk
 from shiftable.data import Sample, check_labels, find_samples, label_by_folder, label_by_table, read_labels
-from shiftable.engine import in_batches, run_shards
-from shiftable.errors import InputError, unknown
+from shiftable.engine import run_shards
+from shiftable.errors import InputError
 from shiftable.models import Model, open_model
-from shiftable.models.protocol import Scores
+from shiftable.models.outputs import check_background
 
 
 def audit(
@@ -33,12 +35,16 @@ def audit(
     images: str | Path | Sequence[Sample],
     *,
     motion: str = "crop",
+    fill: str | None = None,
+    size_px: int | None = None,
+    canvas_px: int | None = None,
     walk: str = "sweep",
     steps: int | None = None,
     direction: str | None = None,
     walks: int | None = None,
     radius_px: int | None = None,
     labels: str | Path | Mapping[str, int] | None = None,
+    threshold: float | None = None,
     metrics: Sequence[str] | None = None,
     controls: bool = True,
     enlarge: bool = True,
@@ -61,12 +67,16 @@ def audit(
         model: An open model, or a name for `open_model`.
         images: As `find_samples` takes them, or samples.
         motion: What moves: one of ``MOTIONS``.
+        fill: What surrounds the picture on a canvas: black, mean, noise or inpaint.
+        size_px: The short side of the picture on a canvas.
+        canvas_px: The canvas's side; the model's view if None.
         walk: Where to: one of ``SHAPES``; the next four are its options, see `make_walk`.
         steps: Views of a sweep.
         direction: Which way a step goes.
         walks: Walks per image.
         radius_px: How far a grid reaches.
         labels: A CSV with ``file,class_index``, or a mapping of ids to classes. Most metrics need none.
+        threshold: From which score on a class of a sigmoid model counts as named; None takes 0.5.
         metrics: The ones wanted; None takes all that are defined.
         controls: Also show what is no motion: the same view, one grey level more or less, JPEG quality 95.
         enlarge: Whether images may be enlarged where the model leaves too little room for the walk.
@@ -83,41 +93,56 @@ def audit(
     Raises:
         InputError: If anything of this can't be used. What was done so far is kept, and taken up again.
     """
-    model = open_model(model) if isinstance(model, str) else model
-    if motion not in MOTIONS:
-        raise unknown("motion", motion, MOTIONS)
+    moving = make_motion(motion, seed=seed, fill=fill, size_px=size_px, canvas_px=canvas_px)
     plan = make_walk(walk, steps=steps, direction=direction, walks=walks, radius_px=radius_px)
-    show = Show(MOTIONS[motion], plan, model.preprocessing, model.view_size, controls, enlarge, seed)
-    classes = _count_classes(model)
-    samples, remarks = _samples(images, labels, classes, count)
-    names = choose_metrics(walk, any(sample.label is not None for sample in samples), metrics)
+    model = open_model(model) if isinstance(model, str) else model
+    show = Show(moving, plan, model.preprocessing, model.view_size, controls, enlarge, seed)
+    outputs, embeds = count_outputs(model), model.task == "embed"
+    samples, remarks = _samples(images, labels, None if embeds else outputs, count)
+    classes = len(samples) if embeds else outputs
+    kind: Kind = "similarity" if embeds else model.scores
+    threshold = positive_from(threshold, kind)
+    remarks = [*getattr(model, "remarks", ()), *_frames(show), *remarks]
+    if any(sample.label is not None for sample in samples):
+        check_background(classes, getattr(model, "class_offset", 0), model.spec)
+    names = choose_metrics(walk, any(sample.label is not None for sample in samples), metrics, kind)
     source = str(images) if isinstance(images, str | Path) else None
     asked = _asked(model, classes, show, source, samples)
+    asked["model"] |= {"scores": kind, "dimensions": outputs} if embeds else {}
+    score_step: float | None = getattr(model, "score_step", None)
+    also = {"threshold": threshold, "score_step": score_step}
+    asked["model"] |= {name: value for name, value in also.items() if value is not None}
     options = {"controls": controls, "enlarge": enlarge, "strict": strict, "keep_scores": keep_scores, "metrics": names}
 
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="shiftable-"))
     run = _start(folder, {**asked, "options": options}, model, batch_size, overwrite)
     batch_size = int(run["settings"]["batch_size"])
-    begin, answered = time.perf_counter(), 0
+    at_once: int = getattr(model, "at_once", 1)
+    begin = time.perf_counter()
+    answered: list[int] = []  # views, call by call; the model may be asked from several threads
 
     def ask(views: np.ndarray) -> np.ndarray:
-        nonlocal answered
-        answered += len(views)
+        answered.append(len(views))
         return model(views)
 
+    tabulated = partial(tabulate_scores, kind, threshold, score_step, keep_scores)
+    if embeds:
+        shards = _shards(samples, 1, batch_size, at_once)
+        references = gather_references(ask, show, shards, folder, batch_size, strict, workers)
+        tabulated = partial(tabulate_neighbours, references, keep_scores)
     run_shards(
-        _shards(samples, show.views_per_image, batch_size),
+        _shards(samples, show.views_per_image, batch_size, at_once),
         folder / "predictions",
         load=partial(show_or_say, show),
-        work=partial(_answer, ask, model.scores, classes, batch_size, strict, keep_scores),
+        work=partial(answer_shard, ask, tabulated, outputs, classes, batch_size, at_once, strict, keep_scores),
         workers=workers,
         progress=progress,
     )
     found = sum_up(folder, asked, names, remarks, controls, show.enlarged)
     write_json(folder / AUDIT, found.to_json())
     if answered:
-        seconds = time.perf_counter() - begin
-        write_json(folder / RUN, {**run, "seconds": seconds, "views": answered, "views_per_second": answered / seconds})
+        seconds, views = time.perf_counter() - begin, sum(answered)
+        write_json(folder / RUN, {**run, "seconds": seconds, "views": views, "views_per_second": views / seconds})
     if not out:
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return found
@@ -126,12 +151,15 @@ def audit(
 def _samples(
     images: str | Path | Sequence[Sample],
     labels: str | Path | Mapping[str, int] | None,
-    classes: int,
+    classes: int | None,
     count: int | None,
 ) -> tuple[list[Sample], list[str]]:
+    """The images with their labels; without, where the model has no classes (None)."""
     samples = find_samples(images, count) if isinstance(images, str | Path) else list(images)[:count]
     if not samples:
         raise InputError("there are no images", todo="give at least one")
+    if classes is None:
+        return without_labels(samples, labels is not None)
     if labels is not None:
         where = labels if isinstance(labels, str | Path) else "labels"
         samples = label_by_table(samples, labels if isinstance(labels, Mapping) else read_labels(labels), where)
@@ -141,6 +169,15 @@ def _samples(
         samples, remark = label_by_folder(samples, classes)
     check_labels(samples, classes, where)
     return samples, [remark] if remark else []
+
+
+def _frames(show: Show) -> list[str]:
+    """What a reader must know of a camera's frames."""
+    if show.motion.where != "camera" or not any(show.room_px):
+        return []
+    sides = zip(show.room_px, ("lower", "narrower"), strict=True)
+    less = " and ".join(f"{room} px {side}" for room, side in sides if room)
+    return [f"frames are {less} than their images, to make room for the walk, so objects are larger in them"]
 
 
 def _asked(model: Model, classes: int, show: Show, source: str | None, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -155,6 +192,8 @@ def _asked(model: Model, classes: int, show: Show, source: str | None, samples: 
             "preprocessing": model.preprocessing.to_json(),
             "scores": model.scores,
             "classes": classes,
+            "class_offset": getattr(model, "class_offset", None) or 0,
+            "size": dict(getattr(model, "size", {})),
         },
         "images": {
             "source": source,
@@ -162,7 +201,12 @@ def _asked(model: Model, classes: int, show: Show, source: str | None, samples: 
             "sha256": hashlib.sha256(listing.encode()).hexdigest(),
             "labelled": sum(sample.label is not None for sample in samples),
         },
-        "motion": {"name": show.motion.name, "where": show.motion.where, "enlarged": show.enlarged},
+        "motion": {
+            "name": show.motion.name,
+            "where": show.motion.where,
+            "enlarged": show.enlarged,
+            **show.motion.options,
+        },
         "walk": show.walk.to_json(),
         "seed": show.seed,
     }
@@ -175,7 +219,7 @@ def _start(
     before = open_folder(folder, asked, overwrite)
     settings = {**model.settings, "batch_size": batch_size or model.batch_size}
     if before is None:
-        run = {"asked": asked, "settings": settings, **surroundings()}
+        run = {"asked": asked, "settings": settings, "client": dict(getattr(model, "client", {})), **surroundings()}
         write_json(folder / RUN, run)
         return run
     kept = before["settings"]
@@ -191,66 +235,11 @@ def _start(
     return before
 
 
-def _shards(samples: Sequence[Sample], views: int, batch_size: int) -> list[list[tuple[int, Sample]]]:
+def _shards(samples: Sequence[Sample], views: int, batch_size: int, at_once: int) -> list[list[tuple[int, Sample]]]:
     """Numbered samples, as many to a shard as fill whole batches."""
     size = batch_size // gcd(batch_size, views)
-    size *= -(-8 * batch_size // (size * views))  # eight batches or more: a file for less would not pay
+    # eight batches or more, for a file for less would not pay; and more where a shard's end lets callers run idle
+    batches = 8 if at_once == 1 else 32 * at_once
+    size *= -(-batches * batch_size // (size * views))
     numbered = list(enumerate(samples))
     return [numbered[at : at + size] for at in range(0, len(numbered), size)]
-
-
-def _count_classes(model: Model) -> int:
-    """How many classes the model tells apart, from its answer to a grey view."""
-    if model.task != "classify":
-        raise InputError(f"models for the task {model.task!r} can't be audited yet", todo="give a classifier")
-    answer = np.asarray(model(np.full((1, *model.view_size, 3), 128, np.uint8)))
-    if answer.ndim != 2 or len(answer) != 1:
-        raise InputError(
-            f"its scores for one view have the shape {answer.shape}",
-            where=model.spec,
-            todo="they must be (view, class)",
-        )
-    if answer.shape[1] < 2:
-        raise InputError("it has a single class, so its answer can't change", where=model.spec)
-    return int(answer.shape[1])
-
-
-def _answer(
-    ask: Callable[[np.ndarray], np.ndarray],
-    kind: Scores,
-    classes: int,
-    batch_size: int,
-    strict: bool,
-    keep_scores: bool,
-    loaded: Iterable[Shown | InputError],
-    path: Path,
-) -> None:
-    """One shard: ask the model about all views and write the table."""
-    skipped: list[dict[str, str]] = []
-
-    def usable() -> Iterator[tuple[Shown, Sequence[np.ndarray]]]:
-        for shown in loaded:
-            if isinstance(shown, Shown):
-                yield shown, shown.views
-            elif strict:
-                raise shown
-            else:
-                skipped.append({"image": str(shown.where), "reason": shown.what})
-
-    tables = [
-        tabulate(shown.sample.id, shown.rows, _checked(scores, classes, shown), kind, shown.sample.label, keep_scores)
-        for shown, scores in in_batches(usable(), ask, batch_size)
-    ]
-    write_part(tables, skipped, classes, keep_scores, path)
-
-
-def _checked(scores: np.ndarray, classes: int, shown: Shown) -> Float[np.ndarray, "view class"]:
-    if scores.shape != (len(shown.views), classes):
-        raise InputError(
-            f"the model's scores have the shape {scores.shape}, not {(len(shown.views), classes)}",
-            where=shown.sample.id,
-        )
-    if np.isnan(scores).any():
-        view = int(np.isnan(scores).any(axis=1).argmax())
-        raise InputError(f"the model answers NaN (view {view})", where=shown.sample.id, todo="look at its weights")
-    return scores

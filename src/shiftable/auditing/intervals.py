@@ -61,8 +61,8 @@ def rate(hits: PerImage, counts: PerImage, *, weighting: Weighting = "images", c
     """A share of pairs (0 to 1) and its Korn–Graubard interval for clustered proportions.
 
     Clopper and Pearson's exact interval, for the number of independent trials that the spread between images amounts
-    to (see `_trials`). One trial per image, or steps that all agree, give Clopper–Pearson over images, and no hit in
-    n images [0, 1 − 0.025^(1/n)].
+    to (see `trials_worth`). One trial per image, or steps that all agree, give Clopper–Pearson over images, and no hit
+    in n images [0, 1 − 0.025^(1/n)].
 
     Args:
         hits: Pairs of each image that count, 0 to ``counts``.
@@ -85,8 +85,8 @@ def rate(hits: PerImage, counts: PerImage, *, weighting: Weighting = "images", c
     table = _informative(hits, counts)
     share, residuals, weights = _linearised(table[:, 0], table[:, 1], weighting)
     fewest, most = 1 / (weights**2).sum(), 1 / (weights**2 / table[:, 1]).sum()
-    trials = _trials(share, residuals, len(table), float(fewest), float(most), confidence)
-    return Estimate(share, *_clopper_pearson(share, trials, confidence), len(table), int(table[:, 1].sum()))
+    trials = trials_worth(share, residuals, len(table), float(fewest), float(most), confidence)
+    return Estimate(share, *clopper_pearson(share, trials, confidence), len(table), int(table[:, 1].sum()))
 
 
 def magnitude(
@@ -165,7 +165,7 @@ def rate_difference(
 ) -> Estimate:
     """After minus before (−1 to 1), of a rate that two audits measured on the same images, and its interval.
 
-    Student's interval of the images' (linearised) differences, with the degrees of freedom that `_degrees` leaves: BCa
+    Student's interval of the images' (linearised) differences, with the degrees of freedom of `degrees_left`: BCa
     covers only 80 to 90 % where few images differ. Where none differs it would have no width, yet as in `rate` a share
     u = 1 − 0.025^(1/n) of images might differ unseen: the interval is ±u. With k images seen to differ, that worry
     enters as 2u / (k + 2), in quadrature. One image gives −1 to 1. Arguments and errors as in `rate` and `difference`.
@@ -186,7 +186,7 @@ def rate_difference(
     error = sqrt(images / (images - 1) * (pull**2).sum()) if images > 1 else inf
     differing = (table[:, 2] * table[:, 1] != table[:, 0] * table[:, 3]).sum()
     unseen = (1 - tail ** (1 / images)) * 2 / (differing + 2)
-    reach = hypot(stdtrit(_degrees(pull, images), 1 - tail) * error, unseen)
+    reach = hypot(stdtrit(degrees_left(pull, images), 1 - tail) * error, unseen)
     return Estimate(value, max(value - reach, -1.0), min(value + reach, 1.0), images, int(table[:, 1::2].sum()))
 
 
@@ -238,8 +238,8 @@ def block_interval(
         interval = _bca((value + means)[:, None], blocks, confidence, seed, resamples)
     else:
         pull = means / sqrt(len(means) * blocks)
-        trials = _trials(value, pull, blocks, float(blocks), float(series.size), confidence)
-        interval = _clopper_pearson(value, trials, confidence)
+        trials = trials_worth(value, pull, blocks, float(blocks), float(series.size), confidence)
+        interval = clopper_pearson(value, trials, confidence)
     return Estimate(value, *interval, 1, series.size)
 
 
@@ -264,14 +264,14 @@ def _linearised(hits: PerImage, counts: PerImage, weighting: Weighting) -> tuple
     return share, (parts - share * weights) / total, weights / total
 
 
-def _degrees(pull: Float[np.ndarray, "unit"], clusters: int) -> float:
+def degrees_left(pull: Float[np.ndarray, "unit"], clusters: int) -> float:
     """Degrees of freedom of a variance, 2 / CV² as Satterthwaite (1946): few, where few images hold most of it."""
     second, fourth = float((pull**2).sum()), float((pull**4).sum())
     excess, most = len(pull) * fourth - second**2, max(clusters - 1.0, 1.0)
     return most if excess <= 0 else min(most, 2 * clusters * second**2 / excess)
 
 
-def _trials(
+def trials_worth(
     share: float, pull: Float[np.ndarray, "unit"], clusters: int, fewest: float, most: float, confidence: float
 ) -> float:
     """How many independent trials the clusters amount to: Korn and Graubard's effective sample size.
@@ -279,7 +279,7 @@ def _trials(
     p(1 − p) / variance × (t of that many trials / t of the clusters)², from ``fewest`` (all steps of an image agree) to
     ``most`` (all pairs independent). As published this covers as little as 55 % where few images flip; two remedies:
 
-    * the variance then rests on those few images, not on all n: the clusters' t has `_degrees` degrees of freedom;
+    * the variance then rests on those few images, not on all n: the clusters' t has `degrees_left` degrees of freedom;
     * rare images that flip at every step may not have been seen, and without them the variance is far too small.
       Were half of the rate theirs, n images would hold none with chance exp(−n p / 2): so much of the way the variance
       is moved to the largest possible. That gives n trials as p nears 0; by n p = 20 nothing is left of it.
@@ -296,11 +296,11 @@ def _trials(
     trials, quantile = spread / variance, 0.5 + confidence / 2
     if trials <= fewest:
         return trials
-    known, unknown = stdtrit(trials - 1, quantile), stdtrit(_degrees(pull, clusters), quantile)
+    known, unknown = stdtrit(trials - 1, quantile), stdtrit(degrees_left(pull, clusters), quantile)
     return max(fewest, trials * min(float(known / unknown) ** 2, 1.0))
 
 
-def _clopper_pearson(share: float, trials: float, confidence: float) -> tuple[float, float]:
+def clopper_pearson(share: float, trials: float, confidence: float) -> tuple[float, float]:
     """The exact binomial interval; neither hits nor trials need be whole."""
     from scipy.special import betaincinv
 

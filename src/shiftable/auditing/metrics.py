@@ -1,7 +1,8 @@
 """Metrics: from the table of predictions to a numerator and a denominator per image, and from these to an estimate.
 
 Formulas: Azulay & Weiss, JMLR 20(184), 2019 (P(top-1 change), MAC) and arXiv 1805.12177v1 (jaggedness); Zhang, ICML
-2019 (consistency). Steps of one image are not independent, so an image is the unit of every interval.
+2019 (consistency); Jaccard, New Phytologist 11, 1912 (the overlap of two sets). Steps of one image are not independent,
+so an image is the unit of every interval.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from shiftable.auditing.intervals import Estimate, Weighting, magnitude, rate
 from shiftable.auditing.predictions import Predictions, changed
+from shiftable.auditing.scoring import Kind
 from shiftable.errors import InputError, unknown
 
 PerImage: TypeAlias = tuple[Float[np.ndarray, "image"], Float[np.ndarray, "image"]]
@@ -35,6 +37,7 @@ class Metric:
         needs_labels: Whether the right classes must be known.
         weighting: Mean over images of the quotient, or, where the denominator is random, ratio of the sums.
         stable_is: The value of a model that never changes its answer, or None where the metric is not about change.
+        scores: What the model's scores must be, ``"sigmoid"`` or ``"similarity"``; None takes any.
     """
 
     of: Callable[[Predictions], PerImage]
@@ -43,6 +46,7 @@ class Metric:
     needs_labels: bool = False
     weighting: Weighting = "images"
     stable_is: float | None = None
+    scores: Kind | None = None
 
 
 def p_top1_change(predictions: Predictions) -> PerImage:
@@ -117,6 +121,26 @@ def margin(predictions: Predictions) -> PerImage:
     return _over_steps(predictions, predictions["margin"], np.arange(len(predictions.image)))
 
 
+def jaccard(predictions: Predictions) -> PerImage:
+    """Mean overlap of the sets of positive classes of adjacent steps, |A ∩ B| / |A ∪ B|; 1 for two empty sets. 0 to 1.
+
+    Of models that score every class by itself; 1 is stable.
+    """
+    shared, either = _overlap(predictions)
+    return _over_pairs(predictions, np.where(either > 0, shared / np.maximum(either, 1), 1.0))
+
+
+def p_set_change(predictions: Predictions) -> PerImage:
+    """Share of adjacent pairs whose sets of positive classes differ. 0 to 1."""
+    shared, either = _overlap(predictions)
+    return _over_pairs(predictions, shared < either)
+
+
+def cosine_distance(predictions: Predictions) -> PerImage:
+    """Mean cosine distance, 1 − cosine, between the embeddings of adjacent steps. 0 to 2."""
+    return _over_pairs(predictions, predictions["distance"][predictions.moved])
+
+
 METRICS: Mapping[str, Metric] = {
     "p_top1_change": Metric(p_top1_change, STEPPED, "rate", stable_is=0.0),
     "mac": Metric(mac, STEPPED, "magnitude", stable_is=0.0),
@@ -130,7 +154,16 @@ METRICS: Mapping[str, Metric] = {
     "share_constant": Metric(share_constant, WHOLE, "rate", stable_is=1.0),
     "change_if_right": Metric(change_if_right, STEPPED, "rate", needs_labels=True, weighting="pairs", stable_is=0.0),
     "margin": Metric(margin, ALL, "magnitude"),
+    "jaccard": Metric(jaccard, STEPPED, "magnitude", stable_is=1.0, scores="sigmoid"),
+    "p_set_change": Metric(p_set_change, STEPPED, "rate", stable_is=0.0, scores="sigmoid"),
+    "cosine_distance": Metric(cosine_distance, STEPPED, "magnitude", stable_is=0.0, scores="similarity"),
 }
+
+NEEDED: Mapping[str, tuple[str, str]] = {
+    "sigmoid": ("models that score every class by itself", "say --scores sigmoid if this one does"),
+    "similarity": ("embedders", "say --task embed if this is one"),
+}
+"""Scores that a metric needs → whose they are, and what to do where the model's are others."""
 
 CONTROLS = ("still", "grey", "jpeg")
 """What is not motion: the same view again, one grey level lighter and darker, JPEG quality 95."""
@@ -138,27 +171,42 @@ CONTROLS = ("still", "grey", "jpeg")
 CONTROL_METRICS = ("p_top1_change", "mac")
 
 
-def choose_metrics(walk: str, labelled: bool, asked: Sequence[str] | None = None) -> list[str]:
+def choose_metrics(walk: str, labelled: bool, asked: Sequence[str] | None = None, scores: Kind = "logits") -> list[str]:
     """The metrics that an audit can report.
 
     Args:
         walk: The walks' shape.
         labelled: Whether the right classes are known.
         asked: The ones that were asked for; None takes all there are.
+        scores: What the model's scores are.
 
     Raises:
-        InputError: If one that was asked for is unknown, undefined on these walks, or needs labels that are not there.
+        InputError: If one that was asked for is unknown, undefined on these walks or for such a model, or needs labels
+            that are not there.
     """
     for name in asked or ():
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
-        if walk not in METRICS[name].walks:
-            others = " or ".join(sorted(METRICS[name].walks))
+        metric = METRICS[name]
+        if walk not in metric.walks:
+            others = " or ".join(sorted(metric.walks))
             raise InputError(f"{name} is not defined on {walk} walks", where="--metric", todo=f"take --walk {others}")
-        if METRICS[name].needs_labels and not labelled:
+        if metric.scores not in (None, scores):
+            whose, todo = NEEDED[str(metric.scores)]
+            raise InputError(f"{name} is for {whose}", where="--metric", todo=todo)
+        if metric.needs_labels and scores == "similarity":
+            raise InputError(f"{name} needs right classes, which an embedder has not", where="--metric")
+        if metric.needs_labels and not labelled:
             raise InputError(f"{name} needs labels", where="--metric", todo="give --labels FILE with file,class_index")
-    possible = (name for name, metric in METRICS.items() if walk in metric.walks and labelled >= metric.needs_labels)
-    return [name for name in possible if asked is None or name in asked]
+    known = labelled and scores != "similarity"  # an embedder's classes are images, of which none is right
+    return [
+        name
+        for name, metric in METRICS.items()
+        if walk in metric.walks
+        and metric.scores in (None, scores)
+        and known >= metric.needs_labels
+        and (asked is None or name in asked)
+    ]
 
 
 def estimate(name: str, parts: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> Estimate | None:
@@ -192,6 +240,16 @@ def _leaders(predictions: Predictions) -> int:
 
 def _crossings(inside: Bool[np.ndarray, "row"], moved: np.ndarray) -> Bool[np.ndarray, "pair"]:
     return np.asarray(inside[moved] != inside[moved - 1])
+
+
+def _overlap(predictions: Predictions) -> tuple[Int[np.ndarray, "pair"], Int[np.ndarray, "pair"]]:
+    """(|A ∩ B|, |A ∪ B|) of the sets of positive classes of adjacent steps."""
+    row, member = predictions.positive
+    place = row * predictions.classes + member  # a number per (row, class): the row after is `classes` further
+    kept = np.isin(place, place + predictions.classes)
+    rows, moved = len(predictions.image), predictions.moved
+    size, shared = np.bincount(row, minlength=rows), np.bincount(row[kept], minlength=rows)[moved]
+    return shared, size[moved] + size[moved - 1] - shared
 
 
 def _over_pairs(predictions: Predictions, values: np.ndarray) -> PerImage:

@@ -5,32 +5,20 @@ Everywhere, ``dy`` and ``dx`` are in px of the place where the shift happens; th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
 
-from shiftable.errors import InputError
+from shiftable.auditing.camera import camera
+from shiftable.auditing.canvas import FILLS, canvas
+from shiftable.auditing.stage import Picture as Picture
+from shiftable.auditing.stage import Stage as Stage
+from shiftable.auditing.stage import reach
+from shiftable.errors import InputError, unknown
 from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import Size, center_place, resize, resized_size
-
-Picture = UInt8[np.ndarray, "height width 3"]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One image, ready to be moved.
-
-    Args:
-        view: The view at (dy, dx), without a copy where that can be.
-        dy: The offsets at which the view stays inside the image.
-        dx: The same, to the right.
-    """
-
-    view: Callable[[int, int], Picture]
-    dy: range
-    dx: range
+from shiftable.models.preprocessing import LETTERBOXES, Size, center_place, letterboxed, resize, resized_size
 
 
 @dataclass(frozen=True)
@@ -40,14 +28,16 @@ class Motion:
     Args:
         name: As on the command line.
         where: The place in the pipeline: ``"camera"`` on source pixels, ``"resized"`` after the resize and before the
-            crop, ``"tensor"`` on the finished view.
+            crop, ``"canvas"`` on a canvas that the model is shown, ``"tensor"`` on the finished view.
         stage: Gets an image ready: (image, preprocessing, view size, room in px along y and x, whether the
-            image may be enlarged to have that room).
+            image may be enlarged to have that room), and by name the options.
+        options: What else can be chosen, and what is taken where nothing is said.
     """
 
     name: str
-    where: Literal["camera", "resized", "tensor"]
-    stage: Callable[[Picture, Preprocessing, Size, tuple[int, int], bool], Stage]
+    where: Literal["camera", "resized", "canvas", "tensor"]
+    stage: Callable[..., Stage]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def crop(
@@ -55,26 +45,33 @@ def crop(
 ) -> Stage:
     """The view slides over the image as the model resizes it (after Azulay & Weiss 2019, experiment "crop").
 
-    If that leaves less than ``room_px``, and ``enlarge`` allows it, the short side becomes view + room.
+    If that leaves less than ``room_px``, and ``enlarge`` allows it, the short side becomes view + room. A letterbox
+    always has room: its grey goes on outside the view.
 
     Raises:
         InputError: If the view does not fit into the resized image.
     """
-    resize_px = with_room(preprocessing.resize_px, view_size, room_px)[0] if enlarge else preprocessing.resize_px
-    size = resized_size(image.shape[:2], resize_px)
-    scene = resize(image, size, preprocessing.resampler, preprocessing.antialias)
+    boxed = preprocessing.crop in LETTERBOXES
+    if boxed:
+        top, left = (-(-room // 2) for room in room_px)
+        scene = letterboxed(image, preprocessing, view_size, (top, left))
+    else:
+        resize_px = with_room(preprocessing.resize_px, view_size, room_px)[0] if enlarge else preprocessing.resize_px
+        size = resized_size(image.shape[:2], resize_px)
+        scene = resize(image, size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
     (height, width), (view_height, view_width) = scene.shape[:2], view_size
     if height < view_height or width < view_width:
         raise InputError(
             f"the resized image ({height}×{width} px) is smaller than the view ({view_height}×{view_width} px)"
         )
-    top, left = center_place((height, width), view_size, preprocessing.crop)
+    if not boxed:
+        top, left = center_place((height, width), view_size, preprocessing.crop)
 
     def view(dy: int, dx: int) -> Picture:
         y, x = top - dy, left - dx  # the content moves down when the window moves up
         return scene[y : y + view_height, x : x + view_width]
 
-    return Stage(view, _reach(top, height - view_height), _reach(left, width - view_width))
+    return Stage(view, reach(top, height - view_height), reach(left, width - view_width))
 
 
 def roll(
@@ -89,8 +86,47 @@ def roll(
 
 MOTIONS: Mapping[str, Motion] = {
     "crop": Motion("crop", "resized", crop),
+    "camera": Motion("camera", "camera", camera),
+    "canvas": Motion("canvas", "canvas", canvas, {"fill": "black", "size_px": None, "canvas_px": None}),
     "roll": Motion("roll", "tensor", roll),
 }
+
+FLAGS = {"size_px": "--size", "canvas_px": "--canvas-size"}
+"""Options whose name on the command line is another."""
+
+
+def make_motion(name: str = "crop", *, seed: int = 0, **given: Any) -> Motion:
+    """A checked `Motion`, ready to stage images.
+
+    Args:
+        name: One of ``MOTIONS``.
+        seed: Of what a motion draws at random (noise around a picture).
+        given: Options; None takes the motion's own choice.
+
+    Raises:
+        InputError: For an unknown motion, an option that it does not have, or a value it can't take.
+
+    Example:
+        >>> make_motion("canvas", fill="mean").options
+        {'fill': 'mean', 'size_px': None, 'canvas_px': None}
+    """
+    if name not in MOTIONS:
+        raise unknown("motion", name, MOTIONS)
+    motion = MOTIONS[name]
+    chosen = {option: value for option, value in given.items() if value is not None}
+    for option, value in chosen.items():
+        if option not in motion.options:
+            flag = FLAGS.get(option, f"--{option}")
+            having = " or ".join(other for other in MOTIONS if option in MOTIONS[other].options)
+            raise InputError(f"the motion {name} has no {option}", where=flag, todo=f"it is for --motion {having}")
+        if isinstance(value, int) and value < 1:
+            raise InputError(f"{option} can't be {value}", where=FLAGS.get(option), todo="give 1 px or more")
+    if "fill" in chosen and chosen["fill"] not in FILLS:
+        raise unknown("fill", chosen["fill"], FILLS)
+    if not motion.options:
+        return motion
+    options = {**motion.options, **chosen}
+    return replace(motion, stage=partial(motion.stage, **options, seed=seed), options=options)
 
 
 def with_room(resize_px: int | Size, view_size: Size, room_px: tuple[int, int]) -> tuple[int | Size, float]:
@@ -107,8 +143,3 @@ def with_room(resize_px: int | Size, view_size: Size, room_px: tuple[int, int]) 
     factor = max(1.0, *(want / have for want, have in zip(need, resize_px, strict=True)))
     height, width = (max(round(factor * have), want) for have, want in zip(resize_px, need, strict=True))
     return (height, width), factor
-
-
-def _reach(place: int, last: int) -> range:
-    """The offsets of a window that stands at ``place`` and may stand at 0 to ``last``."""
-    return range(place - last, place + 1)

@@ -11,6 +11,10 @@ Columns
     ref, ref_p: the top-1 of the unmoved view, and its probability at this step.
     first_p: the probability, at this step, of the class that was top-1 at the previous step; null at step 0.
     label, label_p, label_rank: the right class, its probability, its rank (1 is the top); null where it is not known.
+    positives: of sigmoid models, the classes whose score is at or above the threshold, ascending; else null.
+    distance: of embedders, the cosine distance to the embedding of the previous step; null at step 0, else null.
+
+Of an embedder, classes are the images of the set and probabilities are cosine similarities: see `retrieval`.
 """
 
 import json
@@ -25,8 +29,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int, Shaped
 
+from shiftable.auditing.scoring import Kind, cosine_distances, leading, probabilities_and_evidence, rank
 from shiftable.errors import InputError
-from shiftable.models.protocol import Scores
+
+THRESHOLD = 0.5
+"""From which score on a sigmoid's class counts as positive, where nobody says otherwise."""
 
 SCHEMA = pa.schema(
     [
@@ -53,6 +60,8 @@ SCHEMA = pa.schema(
         ("label", pa.int32()),
         ("label_p", pa.float64()),
         ("label_rank", pa.int32()),
+        ("positives", pa.list_(pa.int32())),
+        ("distance", pa.float64()),
     ]
 )
 
@@ -73,9 +82,13 @@ def tabulate(
     image: str,
     rows: Sequence[Row],
     scores: Float[np.ndarray, "view class"],
-    kind: Scores,
+    kind: Kind,
     label: int | None = None,
     keep_scores: bool = False,
+    *,
+    threshold: float | None = None,
+    score_step: float | None = None,
+    embeddings: Float[np.ndarray, "view dimension"] | None = None,
 ) -> pa.Table:
     """The rows of one image.
 
@@ -85,9 +98,12 @@ def tabulate(
         scores: The model's answers to the image's views. View 0 is the unmoved one.
         kind: What they are.
         label: The right class, where it is known.
-        keep_scores: Add the answers themselves as a column.
+        keep_scores: Add the answers themselves as a column: an embedder's embeddings, anyone else's scores.
+        threshold: From which score on a sigmoid's class counts as positive; None takes `THRESHOLD`.
+        score_step: See `probabilities_and_evidence`.
+        embeddings: What an embedder answered to the views.
     """
-    probabilities, evidence = _probabilities(scores, kind)
+    probabilities, evidence = probabilities_and_evidence(scores, kind, score_step)
     order = leading(scores, 6)
     view = np.array([row.view for row in rows])
     step = np.array([row.step for row in rows])
@@ -123,51 +139,21 @@ def tabulate(
         "label": [label] * len(rows),
         "label_p": p[:, label] if label is not None else pa.nulls(len(rows), pa.float64()),
         "label_rank": rank(scores, label)[view] if label is not None else pa.nulls(len(rows), pa.int32()),
+        "positives": [None] * len(rows),
+        "distance": pa.nulls(len(rows), pa.float64()),
     }
+    if kind == "sigmoid":
+        # in the scores' own precision: a float32 0.7 must not fall below a threshold of 0.7
+        above = scores >= scores.dtype.type(THRESHOLD if threshold is None else threshold)
+        columns["positives"] = [np.flatnonzero(above[number]) for number in view]
+    if embeddings is not None:
+        columns["distance"] = pa.array(cosine_distances(embeddings[view]), mask=step == 0)
     schema = table_schema(keep_scores)
     if keep_scores:
-        columns["scores"] = list(scores_of.astype(np.float16))
+        columns["scores"] = list((scores if embeddings is None else embeddings)[view].astype(np.float16))
     return pa.table(
         {name: pa.array(column, schema.field(name).type) for name, column in columns.items()}, schema=schema
     )
-
-
-def leading(scores: Float[np.ndarray, "view class"], count: int) -> Int[np.ndarray, "view rank"]:
-    """The leading classes of each view, best first; of equal scores the lowest class comes first.
-
-    Example:
-        >>> leading(np.array([[0.1, 0.7, 0.7, 0.0]]), 3)
-        array([[1, 2, 0]])
-    """
-    # As many passes of argmax as places are wanted: argmax takes the first of equals, and a full sort would cost more.
-    rest, rows = scores.copy(), np.arange(len(scores))
-    places = []
-    for _ in range(min(count, scores.shape[1])):
-        best = rest.argmax(axis=1)
-        places.append(best)
-        rest[rows, best] = -np.inf
-    return np.stack(places, axis=1)
-
-
-def rank(scores: Float[np.ndarray, "view class"], label: int) -> Int[np.ndarray, "view"]:
-    """The rank of a class in each view, 1 being the top, by the same rule for equal scores."""
-    own = scores[:, label, None]
-    return np.asarray(1 + (scores > own).sum(axis=1) + (scores[:, :label] == own).sum(axis=1))
-
-
-def _probabilities(
-    scores: Float[np.ndarray, "view class"], kind: Scores
-) -> tuple[Float[np.ndarray, "view class"], Float[np.ndarray, "view class"]]:
-    """(probabilities, evidence): differences of evidence between classes are margins in logits."""
-    wide = scores.astype(np.float64)
-    if kind == "logits":
-        odds = np.exp(wide - wide.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True), wide
-    least = np.finfo(np.float32).tiny  # an 8-bit probability of 0 has no logarithm
-    clipped = np.maximum(wide, least)
-    if kind == "probabilities":
-        return wide, np.log(clipped)
-    return wide, np.log(clipped) - np.log(np.maximum(1 - wide, least))
 
 
 @dataclass(frozen=True)
@@ -212,6 +198,15 @@ class Predictions:
         return np.bincount(self.image[rows], weights=values, minlength=len(self.images))
 
     @cached_property
+    def positive(self) -> tuple[Int[np.ndarray, "member"], Int[np.ndarray, "member"]]:
+        """(rows, classes): every class that a row names as positive, row by row."""
+        import pyarrow.compute as pc
+
+        column = self.table["positives"].combine_chunks()
+        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        return np.repeat(np.arange(len(column)), counts), column.flatten().to_numpy(zero_copy_only=False)
+
+    @cached_property
     def labelled(self) -> Int[np.ndarray, "some"]:
         """The rows whose right class is known."""
         return np.flatnonzero(self.table["label"].is_valid().to_numpy(zero_copy_only=False))
@@ -228,6 +223,27 @@ class Predictions:
 def table_schema(keep_scores: bool) -> pa.Schema:
     """``SCHEMA``, with the model's answers as they came if they are kept."""
     return SCHEMA.append(pa.field("scores", pa.list_(pa.float16()))) if keep_scores else SCHEMA
+
+
+def positive_from(threshold: float | None, kind: Kind) -> float | None:
+    """From which score on a class counts as positive; None for models that don't score every class by itself.
+
+    Raises:
+        InputError: For a threshold that is no such score, or that the model has no use for.
+    """
+    if kind != "sigmoid":
+        if threshold is not None:
+            raise InputError(
+                f"is for models that score every class by itself, not for {kind}",
+                where="--threshold",
+                todo="leave it out, or say --scores sigmoid if this one does",
+            )
+        return None
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(
+            f"{threshold} is no score to begin from", where="--threshold", todo="give one above 0, up to 1"
+        )
+    return THRESHOLD if threshold is None else threshold
 
 
 def write_part(

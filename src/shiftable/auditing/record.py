@@ -13,7 +13,7 @@ from shiftable.errors import InputError
 
 SCHEMA = 1
 AUDIT, RUN = "audit.json", "run.json"
-OWN = (AUDIT, RUN, "predictions", "objects", "report.html", "figures")
+OWN = (AUDIT, RUN, "references", "predictions", "objects", "report.html", "figures")
 """All that an audit writes into its folder."""
 
 PACKAGES = ("shiftable", "numpy", "pillow", "torch", "torchvision", "timm", "transformers")
@@ -40,7 +40,7 @@ def open_folder(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> dict
     except OSError as error:
         raise InputError(f"can't be written ({error.strerror})", where=folder, todo="give another --out") from None
     record = read_run(folder)
-    if record is None and not (folder / "predictions").exists():
+    if record is None and not any((folder / name).exists() for name in ("references", "predictions")):
         return None
     difference = _difference(record.get("asked", {}) if record else {}, json.loads(json.dumps(asked)))
     if difference is None and not overwrite:

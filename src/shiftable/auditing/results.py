@@ -45,6 +45,15 @@ class Audit:
     warnings: Sequence[str]
     folder: Path = field(compare=False)
 
+    @property
+    def model_name(self) -> str:
+        """The model's name without the way there: ``squeezenet1_1`` of ``torchvision/squeezenet1_1``.
+
+        An address stays whole.
+        """
+        spec = str(self.model["spec"])
+        return spec if "://" in spec else spec.rstrip("/").rpartition("/")[2] or spec
+
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values, without the folder."""
         plain = {name: value for name, value in vars(self).items() if name not in ("folder", "metrics", "controls")}

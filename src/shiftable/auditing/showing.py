@@ -7,14 +7,14 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from shiftable.auditing.motions import MOTIONS, Motion, Picture, Stage, with_room
+from shiftable.auditing.motions import Motion, Picture, Stage, make_motion, with_room
 from shiftable.auditing.predictions import Row
 from shiftable.auditing.results import Audit
 from shiftable.auditing.walks import Path, Walk, lay_walks
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import Size, override
+from shiftable.models.preprocessing import LETTERBOXES, Size, override
 
 JPEG_QUALITY = 95
 
@@ -60,12 +60,14 @@ class Show:
     @property
     def room_px(self) -> tuple[int, int]:
         """The room that images must have around the view along (y, x)."""
-        return (0, 0) if self.motion.where == "tensor" else self.walk.room_px
+        return self.walk.room_px if self.motion.where in ("camera", "resized") else (0, 0)
 
     @property
     def enlarged(self) -> float:
         """By what factor objects are larger than the deployed model sees them."""
-        return with_room(self.preprocessing.resize_px, self.view_size, self.room_px)[1] if self.enlarge else 1.0
+        if self.motion.where != "resized" or not self.enlarge or self.preprocessing.crop in LETTERBOXES:
+            return 1.0
+        return with_room(self.preprocessing.resize_px, self.view_size, self.room_px)[1]
 
     def stage(self, sample: Sample) -> Stage:
         """The image, ready to be moved."""
@@ -107,9 +109,10 @@ class Show:
 
 def show_again(audit: Audit) -> Show:
     """How the images of a finished audit were shown, from its record alone."""
-    recorded = audit.model
+    recorded, motion = audit.model, dict(audit.motion)
+    options = {name: value for name, value in motion.items() if name not in ("name", "where", "enlarged")}
     return Show(
-        MOTIONS[audit.motion["name"]],
+        make_motion(motion["name"], seed=audit.seed, **options),
         Walk(**audit.walk),
         override(Preprocessing(), recorded["preprocessing"]),
         tuple(recorded["view_size"]),
@@ -152,7 +155,7 @@ def show_or_say(show: Show, numbered: tuple[int, Sample]) -> Shown | InputError:
         stage = show.stage(sample)
         return show.walk_over(number, sample, stage)
     except InputError as error:
-        if stage is not None and not show.enlarge:
+        if stage is not None and show.motion.where == "resized" and not show.enlarge:
             raise
         # by the sample's id, not the file's path: the record must be the same on every machine
         return InputError(error.what, where=sample.id, todo=error.todo)

@@ -50,11 +50,11 @@ class Walk:
 
     @property
     def room_px(self) -> tuple[int, int]:
-        """How far the places lie apart along (y, x)."""
+        """The room that the places need along (y, x): even, for the deployed place is in its middle."""
         if self.shape == "sweep":
             dy, dx = DIRECTIONS[self.direction or "vertical"]
-            return dy * (self.steps - 1), dx * (self.steps - 1)
-        room = {"pairs": ROOM_PX, "random": ROOM_PX - 1, "grid": 2 * self.radius_px}[self.shape]
+            return dy * 2 * (self.steps // 2), dx * 2 * (self.steps // 2)
+        room = {"pairs": ROOM_PX, "random": ROOM_PX, "grid": 2 * self.radius_px}[self.shape]
         return room, room
 
     def to_json(self) -> dict[str, str | int | None]:

@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 
 from shiftable.errors import InputError, missing_extra
+from shiftable.models.artefacts import Options
 from shiftable.models.preprocessing import Preprocessing, Size, deployed_view
+from shiftable.models.protocol import Task
 from shiftable.models.reasons import reason
 from shiftable.models.torchvision_repair import import_torchvision
 from shiftable.models.zoos import Origin, same_random_weights
 
 
-def from_hugging_face(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Origin:
-    """A Hugging Face image classifier, by hub id or local folder, with the preprocessing of its image processor.
+def from_hugging_face(name: str, options: Options, pretrained: bool) -> Origin:
+    """A Hugging Face image classifier or embedder, by id or local folder, with its image processor's preprocessing.
+
+    An embedder (CLIP, DINOv2, …) answers with its image embeddings, or its pooled features where it has none.
 
     Raises:
         InputError: If it can't be found, or is no classifier.
@@ -26,10 +30,10 @@ def from_hugging_face(name: str, arguments: Mapping[str, Any], pretrained: bool)
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    arguments = dict(arguments)
+    arguments = dict(options.model_args)
     pretrained = arguments.pop("pretrained", pretrained)
     try:
-        net, missing = _hugging_face_net(name, arguments, pretrained)
+        net, missing = _hugging_face_net(name, arguments, pretrained, options.task)
         # The same name resamples by another library where torchvision is installed; Pillow is everywhere.
         processor = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")
     except Exception as error:  # missing folder, no network, a config of another task: many types
@@ -41,21 +45,33 @@ def from_hugging_face(name: str, arguments: Mapping[str, Any], pretrained: bool)
             f"its weights lack {', '.join(sorted(missing)[:3])}", where=f"hf/{name}", todo="give a trained classifier"
         )
     view_size, preprocessing = _processor_says(processor.to_dict())
-    names = net.config.id2label
-    class_names = tuple(names[index] for index in range(len(names)))
+    names = net.config.id2label if options.task == "classify" else {}
+    class_names = tuple(names[index] for index in range(len(names))) or None
     return Origin(net, view_size, preprocessing, class_names, _processor_doubt(processor, view_size, preprocessing))
 
 
-def _hugging_face_net(name: str, arguments: Mapping[str, Any], pretrained: bool) -> tuple[Any, set[str]]:
+def _hugging_face_net(name: str, arguments: Mapping[str, Any], pretrained: bool, task: Task) -> tuple[Any, set[str]]:
     """The net, and the names of weights it should have been given."""
-    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers import AutoConfig
 
+    config = AutoConfig.from_pretrained(name)
+    kind = _kind(config, task)
     if not pretrained:
-        config = AutoConfig.from_pretrained(name)
         with same_random_weights():
-            return AutoModelForImageClassification.from_config(config, **arguments), set()
-    net, loading = AutoModelForImageClassification.from_pretrained(name, output_loading_info=True, **arguments)
+            return (kind.from_config if hasattr(kind, "from_config") else kind)(config, **arguments), set()
+    net, loading = kind.from_pretrained(name, output_loading_info=True, **arguments)
     return net, set(loading["missing_keys"])
+
+
+def _kind(config: Any, task: Task) -> Any:
+    """The class of nets that does the task."""
+    import transformers
+
+    if task == "classify":
+        return transformers.AutoModelForImageClassification
+    if config.model_type.partition("_")[0] == "clip":  # its whole model wants texts as well
+        return transformers.CLIPVisionModelWithProjection
+    return transformers.AutoModel
 
 
 def _processor_says(config: Mapping[str, Any]) -> tuple[Size, Preprocessing]:

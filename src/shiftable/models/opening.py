@@ -1,4 +1,4 @@
-"""Open a model by its name: the one table of where models come from."""
+"""Open a model by its name: the tables of where models come from."""
 
 import hashlib
 import importlib.util
@@ -6,27 +6,46 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shiftable.errors import InputError, missing_extra, unknown
 from shiftable.models import zoos
+from shiftable.models.artefacts import Options
+from shiftable.models.exported import from_exported
+from shiftable.models.http_model import from_http
 from shiftable.models.hugging_face import from_hugging_face
-from shiftable.models.preprocessing import Preprocessing, Size, check_fits, override
-from shiftable.models.protocol import Model, Scores
+from shiftable.models.onnx_model import from_onnx
+from shiftable.models.preprocessing import prepare
+from shiftable.models.protocol import Model, Scores, Task
+from shiftable.models.tflite_model import from_tflite
 
 if TYPE_CHECKING:
     from torch import nn
 
-Opener = Callable[[str, Mapping[str, Any], bool], object]
+    from shiftable.models.torch_model import TorchModel
 
-SOURCES: Mapping[str, tuple[str, Opener]] = {
+NETS: Mapping[str, tuple[str, Callable[[str, Options, bool], object]]] = {
     "demo": (r"(demo)", zoos.from_demo),
     "timm/NAME": (r"timm/(.+)", zoos.from_timm),
     "torchvision/NAME": (r"torchvision/(.+)", zoos.from_torchvision),
     "hf/ID": (r"hf/(.+)", from_hugging_face),
+    "FILE.pt2": (r"(.+\.pt2)", from_exported),
     "package.module:factory": (r"([\w.]+:\w+)", zoos.from_factory),
 }
-"""How a model may be named, and who opens it: (name, arguments, whether with pretrained weights) → net or model."""
+"""PyTorch nets: pattern, and (name, options, whether with pretrained weights) → net or ready model."""
+
+ARTEFACTS: Mapping[str, tuple[str, Callable[[str, Options], Model]]] = {
+    "http(s)://…": (r"(https?://.+)", from_http),  # first: an address may end in .onnx
+    "FILE.onnx": (r"(.+\.onnx)", from_onnx),
+    "FILE.tflite": (r"(.+\.tflite)", from_tflite),
+}
+"""What is deployed as it is, without torch: pattern, and (name, options) → ready model."""
+
+SOURCES: tuple[str, ...] = (*NETS, *ARTEFACTS)
+"""How a model may be named."""
+
+Runtime = Literal["torch", "onnx", "openvino", "auto"]
+Precision = Literal["fp32", "bf16"]
 
 
 def open_model(
@@ -37,95 +56,117 @@ def open_model(
     preprocessing: Mapping[str, Any] | None = None,
     scores: Scores | None = None,
     class_names: Sequence[str] | None = None,
+    class_offset: int | None = None,
+    task: Task = "classify",
     device: str | None = None,
+    threads: int | None = None,
     fast: bool = True,
+    runtime: Runtime = "torch",
+    precision: Precision = "fp32",
+    compile: bool = False,
 ) -> Model:
     """A model, ready to be audited.
 
     Args:
-        model: One of the forms in ``SOURCES`` (``"demo"``, ``"timm/resnet50"``, ``"my.module:build"``, …), or a PyTorch
-            net, which is copied and not touched.
+        model: One of the forms in ``SOURCES`` (``"demo"``, ``"timm/resnet50"``, ``"model.onnx"``, …), or a PyTorch net,
+            which is copied and not touched.
         weights: A safetensors (or weights-only) checkpoint to load instead of pretrained weights.
-        model_args: Arguments for the function that builds the net.
+        model_args: Arguments for the function that builds the net, or for the client of an HTTP model.
         preprocessing: Fields of `Preprocessing` to replace, and ``view_size``, (height, width) in px.
         scores: What the answers are, where the model's last operation does not tell.
         class_names: A name per class, where the model's own are missing or wrong.
+        class_offset: How many of the first outputs are no classes: 1 for models with a background class.
+        task: ``"classify"``, or ``"embed"`` for a model whose answers are embeddings.
         device: ``"cpu"``, ``"cuda"``, …; None takes an accelerator if there is one.
+        threads: Threads of the model on a CPU, where its runtime can be told (ONNX, TFLite, OpenVINO). PyTorch's are
+            the process's: ``torch.set_num_threads``.
         fast: Use the faster layout and folded norms where they give the same answers.
+        runtime: What answers for a PyTorch net: ``"torch"``; ``"onnx"`` or ``"openvino"`` after exporting it once;
+            ``"auto"`` takes whichever of these is fastest here.
+        precision: ``"bf16"`` for 16-bit arithmetic; an audit has near ties answered again in fp32.
+        compile: Let ``torch.compile`` make the net faster; near ties are answered again, too.
 
     Raises:
         InputError: If anything of this can't be used.
     """
+    options = Options(
+        model_args or {}, preprocessing or {}, scores, tuple(class_names) if class_names else None, class_offset, task,
+        device, threads,
+    )  # fmt: skip
+    asked = {"weights": weights, "runtime": runtime != "torch", "precision": precision != "fp32", "compile": compile}
+    if isinstance(model, str):
+        for pattern, open_artefact in ARTEFACTS.values():
+            if found := re.fullmatch(pattern, model):
+                _refuse_for_artefacts(model, asked)
+                return open_artefact(found[1], options)
+    opened = _net(model, options, weights is None)
+    if not isinstance(opened, zoos.Origin):
+        _refuse_for_ready(model, {**vars(options), "task": task != "classify", **asked})
+        return opened  # type: ignore[no-any-return]  # a factory's own Model, checked in from_factory
+    ready = _torch_model(model, opened, options, weights, fast)
+    if runtime != "torch" or precision != "fp32" or compile:
+        from shiftable.models.runtimes import run_by
+
+        return run_by(ready, runtime=runtime, precision=precision, compile=compile, threads=threads)
+    return ready
+
+
+def _net(model: "str | nn.Module", options: Options, pretrained: bool) -> Any:
+    """The net with what its source knows of it, or a factory's ready model."""
+    if isinstance(model, str) and not any(re.fullmatch(pattern, model) for pattern, _ in NETS.values()):
+        raise unknown("model", model, SOURCES)
     if importlib.util.find_spec("torch") is None:
         raise missing_extra("torch", "torch")
     from torch import nn
 
+    opened: Any = model
+    if isinstance(model, str):
+        found, opener = next(
+            (found, opener) for pattern, opener in NETS.values() if (found := re.fullmatch(pattern, model))
+        )
+        opened = opener(found[1], options, pretrained)
+    return zoos.as_origin(opened) if isinstance(opened, nn.Module) else opened
+
+
+def _torch_model(
+    model: "str | nn.Module", opened: zoos.Origin, options: Options, weights: str | Path | None, fast: bool
+) -> "TorchModel":
     from shiftable.models.torch_model import torch_model
     from shiftable.models.weights import fingerprint, load_weights
 
-    opened: Any = _open(model, model_args or {}, weights is None) if isinstance(model, str) else model
-    if isinstance(opened, nn.Module):
-        opened = zoos.as_origin(opened)
-    if not isinstance(opened, zoos.Origin):
-        if weights or preprocessing or scores or class_names or device:
-            raise InputError(
-                "it is ready as it is", where=model, todo="set its weights, preprocessing … where it is made"
-            )
-        return opened  # type: ignore[no-any-return]  # a factory's own Model, checked in from_factory
     spec = model if isinstance(model, str) else type(model).__name__
-    view_size, prepared = _prepared(opened, preprocessing or {}, spec)
-    net = opened.net
+    if opened.doubt and not options.preprocessing:
+        raise InputError(opened.doubt, where=spec, todo="say by --preprocessing what it is to be shown instead")
+    view_size, prepared = prepare(opened.preprocessing, opened.view_size, options.preprocessing, spec)
+    net: Any = opened.net
     if weights is not None:
         net = deepcopy(net)
         load_weights(net, weights)
-    ready = torch_model(
+    if options.task == "embed" and hasattr(net, "reset_classifier"):  # timm's: what comes before the head
+        net = deepcopy(net)
+        net.reset_classifier(0)
+    return torch_model(
         net,
         spec=spec,
         view_size=view_size,
         preprocessing=prepared,
         weights_sha256=fingerprint(net) if weights is None else hashlib.sha256(Path(weights).read_bytes()).hexdigest(),
-        scores=scores,
-        class_names=tuple(class_names) if class_names else opened.class_names,
-        device=device,
+        scores=options.scores,
+        class_names=options.class_names or opened.class_names,
+        names_asked=options.class_names is not None,
+        class_offset=options.class_offset,
+        task=options.task,
+        device=options.device,
         fast=fast,
     )
-    if class_names and ready.class_names is None:
-        raise InputError(f"there are {len(class_names)} class names but another number of scores", where=spec)
-    return ready
 
 
-def _prepared(opened: zoos.Origin, changes: Mapping[str, Any], spec: str) -> tuple[Size, Preprocessing]:
-    """The view and the preprocessing: what the source says, with what the user changes."""
-    if opened.doubt and not changes:
-        raise InputError(opened.doubt, where=spec, todo="say by --preprocessing what it is to be shown instead")
-    changes = dict(changes)
-    view_size = opened.view_size
-    if "view_size" in changes:
-        view_size = _view_size(changes.pop("view_size"))
-        changes.setdefault("resize_px", _scaled(opened.preprocessing.resize_px, opened.view_size, view_size))
-    prepared = override(opened.preprocessing, changes)
-    check_fits(prepared, view_size, spec)
-    return view_size, prepared
+def _refuse_for_artefacts(model: str, asked: Mapping[str, object]) -> None:
+    for name, value in asked.items():
+        if value:
+            raise InputError(f"--{name} is for PyTorch models", where="the model", todo="leave it out")
 
 
-def _view_size(value: object) -> Size:
-    match value:
-        case [int(height), int(width)] if min(height, width) > 0:
-            return height, width
-        case int(side) if side > 0:
-            return side, side
-    raise InputError(f"view_size can't be {value!r}", where="--preprocessing", todo="give [HEIGHT,WIDTH] in px")
-
-
-def _scaled(resize_px: int | Size, old: Size, new: Size) -> int | Size:
-    """A resize that leaves the same share of the image in another view."""
-    if isinstance(resize_px, int):
-        return int(resize_px * min(new) / min(old))
-    return int(resize_px[0] * new[0] / old[0]), int(resize_px[1] * new[1] / old[1])
-
-
-def _open(spec: str, arguments: Mapping[str, Any], pretrained: bool) -> object:
-    for pattern, opener in SOURCES.values():
-        if found := re.fullmatch(pattern, spec):
-            return opener(found[1], arguments, pretrained)
-    raise unknown("model", spec, SOURCES)
+def _refuse_for_ready(model: object, asked: Mapping[str, object]) -> None:
+    if any(value for name, value in asked.items() if name not in ("model_args", "threads")):
+        raise InputError("it is ready as it is", where=model, todo="set its weights, preprocessing … where it is made")

@@ -10,26 +10,22 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from shiftable.errors import InputError, unknown
+from shiftable.models.resizing import MOST_PIXELS as MOST_PIXELS
+from shiftable.models.resizing import RESAMPLERS as RESAMPLERS
+from shiftable.models.resizing import Library
+from shiftable.models.resizing import Size as Size
+from shiftable.models.resizing import resize as resize
+from shiftable.models.resizing import resized_size as resized_size
 
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+Crop: TypeAlias = Literal["center", "center-down", "letterbox", "letterbox-corner"]
 
-Crop: TypeAlias = Literal["center", "center-down"]
+LETTERBOXES = ("letterbox", "letterbox-corner")
+"""The crop rules that cut nothing off: they pad."""
 
-RESAMPLERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "box": Image.Resampling.BOX,
-    "hamming": Image.Resampling.HAMMING,
-}
-
-MOST_PIXELS = 2**28
-"""More than a resized image may have: a strip one pixel wide, its short side enlarged, would fill the memory."""
+GREY = 114
+"""The grey level of a letterbox's bars, as the YOLO family pads."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,12 +41,16 @@ class Preprocessing:
         resampler: The resize's filter, one of ``RESAMPLERS``.
         antialias: Whether the filter widens when the image shrinks (Pillow does; OpenCV and tensor resizes may not).
         crop: The rule that says where the view is cut out of the resized image: ``"center"``, half a pixel rounded
-            to even, as torchvision and timm do; ``"center-down"``, rounded down, as transformers does.
+            to even, as torchvision and timm do; ``"center-down"``, rounded down, as transformers does. Or it cuts
+            nothing off: ``"letterbox"``, the whole picture scaled to fit into the view, centred (half a pixel rounded
+            up and left, as ultralytics does), the rest grey; ``"letterbox-corner"``, the same at the top left, as
+            YOLOX does. Then ``resize_px`` is not used.
         mean: Subtracted per channel, in units of 0..1 (a pixel of 255 is 1). One value stands for all channels.
         std: Divided by per channel, after the mean.
         color_order: ``"RGB"`` or ``"BGR"``, as the model wants it. Views are always RGB.
         layout: ``"NCHW"`` or ``"NHWC"``, as the model wants it. Views are always NHWC.
         dtype: The type of the numbers the model wants.
+        library: Whose resize it is: ``"pillow"``; ``"opencv"``; ``"tensor"``, as torchvision resizes tensors.
     """
 
     resize_px: int | Size = 256
@@ -62,6 +62,7 @@ class Preprocessing:
     color_order: Literal["RGB", "BGR"] = "RGB"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     dtype: Literal["float32", "uint8", "int8"] = "float32"
+    library: Library = "pillow"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -168,61 +169,6 @@ def parse_value(text: str) -> Any:
         return {"True": True, "False": False, "None": None}.get(text.strip(), text.strip())
 
 
-def resized_size(image_size: Size, resize_px: int | Size) -> Size:
-    """The (height, width) in px that a resize gives.
-
-    Example:
-        >>> resized_size((375, 500), 256), resized_size((375, 500), (224, 224))
-        ((256, 341), (224, 224))
-    """
-    if not isinstance(resize_px, int):
-        return resize_px
-    height, width = image_size
-    if height <= width:
-        return resize_px, int(resize_px * width / height)
-    return int(resize_px * height / width), resize_px
-
-
-def resize(
-    image: UInt8[np.ndarray, "height width 3"], size: Size, resampler: str = "bilinear", antialias: bool = True
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """An image at another size, by Pillow; the same array where the size does not change.
-
-    Args:
-        image: RGB.
-        size: (height, width) in px of the result.
-        resampler: One of ``RESAMPLERS``.
-        antialias: Whether the filter widens when the image shrinks. Without it every new pixel is interpolated between
-            its nearest old ones, whatever lies between. (Bicubic is then sharper than PyTorch's: a = -1, not -0.75.)
-
-    Raises:
-        InputError: If the result would be too large, or the resampler is unknown or has no such form.
-    """
-    height, width = image.shape[:2]
-    if (height, width) == tuple(size):
-        return image
-    if resampler not in RESAMPLERS:
-        raise unknown("resampler", resampler, RESAMPLERS)
-    new_height, new_width = size
-    if min(size) < 1 or new_height * new_width > MOST_PIXELS:
-        raise InputError(
-            f"the image ({height}×{width} px) can't be resized to {new_height}×{new_width} px",
-            todo="leave it out: it is too narrow",
-        )
-    if antialias or resampler == "nearest":
-        return np.asarray(Image.fromarray(image).resize((new_width, new_height), RESAMPLERS[resampler]))
-    if resampler not in ("bilinear", "bicubic"):
-        raise InputError(f"resampler {resampler!r} has no form without antialias", todo="use bilinear or bicubic")
-    scale = (width / new_width, 0.0, 0.0, 0.0, height / new_height, 0.0)
-    planes = [
-        Image.fromarray(plane) for plane in image.astype(np.float32).transpose(2, 0, 1)
-    ]  # of bytes it rounds down
-    affine, taps = Image.Transform.AFFINE, RESAMPLERS[resampler]
-    moved = [np.asarray(plane.transform((new_width, new_height), affine, scale, taps)) for plane in planes]
-    grey_levels: np.ndarray = np.rint(np.stack(moved, axis=-1)).clip(0, 255)
-    return grey_levels.astype(np.uint8)
-
-
 def center_place(image_size: Size, view_size: Size, crop: Crop = "center") -> tuple[int, int]:
     """(top, left) in px of the centre crop, half a pixel rounded as ``crop`` says.
 
@@ -246,14 +192,96 @@ def deployed_view(
         preprocessing: The model's.
         view_size: (height, width) in px, the model's.
     """
+    if preprocessing.crop in LETTERBOXES:
+        return letterboxed(image, preprocessing, view_size)
     size = resized_size((image.shape[0], image.shape[1]), preprocessing.resize_px)
-    scene = resize(image, size, preprocessing.resampler, preprocessing.antialias)
+    scene = resize(image, size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
     top, left = center_place(size, view_size, preprocessing.crop)
     return scene[top : top + view_size[0], left : left + view_size[1]]
 
 
+def letterboxed(
+    image: UInt8[np.ndarray, "height width 3"],
+    preprocessing: Preprocessing,
+    view_size: Size,
+    margin_px: tuple[int, int] = (0, 0),
+) -> UInt8[np.ndarray, "plane_height plane_width 3"]:
+    """The whole image, scaled to fit into the view, on grey.
+
+    Args:
+        image: RGB.
+        preprocessing: The model's; its crop rule is one of ``LETTERBOXES``.
+        view_size: (height, width) in px, the model's.
+        margin_px: More grey above and below, and left and right of the view: a plane for the view to slide over.
+    """
+    size, (top, left) = letterbox_place((image.shape[0], image.shape[1]), view_size, preprocessing.crop)
+    picture = resize(image, size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
+    above, beside = margin_px
+    plane = np.full((view_size[0] + 2 * above, view_size[1] + 2 * beside, 3), GREY, np.uint8)
+    plane[above + top : above + top + size[0], beside + left : beside + left + size[1]] = picture
+    return plane
+
+
+def letterbox_place(image_size: Size, view_size: Size, crop: Crop = "letterbox") -> tuple[Size, tuple[int, int]]:
+    """The (height, width) of a picture in its letterbox, and its (top, left), all in px.
+
+    Example:
+        >>> letterbox_place((375, 500), (224, 224)), letterbox_place((375, 500), (224, 224), "letterbox-corner")
+        (((168, 224), (28, 0)), ((168, 224), (0, 0)))
+        >>> letterbox_place((301, 230), (97, 97))  # 97 - 74 is odd: the wider bar is on the right
+        ((97, 74), (0, 11))
+    """
+    scale = min(want / have for have, want in zip(image_size, view_size, strict=True))
+    height, width = (min(max(round(have * scale), 1), want) for have, want in zip(image_size, view_size, strict=True))
+    place = (0, 0) if crop == "letterbox-corner" else ((view_size[0] - height) // 2, (view_size[1] - width) // 2)
+    return (height, width), place
+
+
+def prepare(
+    base: Preprocessing, view_size: Size, changes: Mapping[str, Any], spec: object
+) -> tuple[Size, Preprocessing]:
+    """The view and the preprocessing: what the model brings itself, with what the user changes.
+
+    Args:
+        base: What the model brings.
+        view_size: (height, width) in px, the model's own.
+        changes: Fields of `Preprocessing` to replace, and ``view_size``. A new view keeps its share of the image,
+            unless ``resize_px`` is given too.
+        spec: The model's name, for errors.
+
+    Raises:
+        InputError: For an unknown field, a value it can't take, or a resize to less than the view.
+    """
+    changes = dict(changes)
+    if "view_size" in changes:
+        size = _view_size(changes.pop("view_size"))
+        changes.setdefault("resize_px", _scaled(base.resize_px, view_size, size))
+        view_size = size
+    prepared = override(base, changes)
+    check_fits(prepared, view_size, spec)
+    return view_size, prepared
+
+
+def _view_size(value: object) -> Size:
+    match value:
+        case [int(height), int(width)] if min(height, width) > 0:
+            return height, width
+        case int(side) if side > 0:
+            return side, side
+    raise InputError(f"view_size can't be {value!r}", where="--preprocessing", todo="give [HEIGHT,WIDTH] in px")
+
+
+def _scaled(resize_px: int | Size, old: Size, new: Size) -> int | Size:
+    """A resize that leaves the same share of the image in another view."""
+    if isinstance(resize_px, int):
+        return int(resize_px * min(new) / min(old))
+    return int(resize_px[0] * new[0] / old[0]), int(resize_px[1] * new[1] / old[1])
+
+
 def check_fits(preprocessing: Preprocessing, view_size: Size, where: object) -> None:
     """Raises InputError if every image is resized to less than the view: libraries pad then, this package does not."""
+    if preprocessing.crop in LETTERBOXES:
+        return
     resize_px = preprocessing.resize_px
     fits = resize_px >= min(view_size) if isinstance(resize_px, int) else all(map(ge, resize_px, view_size))
     if not fits:

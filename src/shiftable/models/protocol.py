@@ -25,6 +25,13 @@ class Model(Protocol):
         class_names: A name per class, or None.
         batch_size: How many views it is best shown at once.
         settings: What the speed of its answers depends on (device, threads, layout, …), recorded in ``run.json``.
+
+    It may also have:
+        class_offset: How many of its first outputs were no classes and are left out; None where nobody said.
+        size: ``parameters``, ``bytes`` and ``layers`` (those that multiply by weights), each a number or None.
+        score_step: How far neighbouring probabilities lie apart that it can tell from one another (8 bits: 1/256).
+        at_once: How many batches it is best shown at once, from as many threads. 1 if it has none.
+        remarks: What a reader of its audit must know, a sentence each.
     """
 
     @property
@@ -47,5 +54,5 @@ class Model(Protocol):
     def settings(self) -> dict[str, object]: ...
 
     def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
-        """One row of scores per view. Views are RGB, 0 to 255, of ``view_size``."""
+        """One row of scores (or of an embedding) per view. Views are RGB, 0 to 255, of ``view_size``."""
         ...

@@ -1,17 +1,22 @@
 """A PyTorch net as a model: normalising, layout and device are its business, views and scores the caller's."""
 
 import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from shiftable.errors import InputError
 from shiftable.models.folding import fold_norms
+from shiftable.models.outputs import check_offset, fit_names, scores_by_range
 from shiftable.models.preprocessing import Preprocessing, Size
 from shiftable.models.protocol import Scores, Task
 from shiftable.models.reasons import reason
@@ -22,7 +27,13 @@ BATCH_SIZES = {"cpu": 32}
 
 @dataclass(frozen=True)
 class TorchModel:
-    """Answers views with a PyTorch net. Made by `torch_model`; attributes as in `Model`."""
+    """Answers views with a PyTorch net. Made by `torch_model`; attributes as in `Model`.
+
+    ``dataclasses.replace`` with another ``preprocessing`` gives the same net fed otherwise.
+
+    Args:
+        exact_net: Where ``net`` is compiled, or run in 16 bits: the net whose answers in 32 bits count.
+    """
 
     net: nn.Module = field(repr=False)
     spec: str
@@ -33,26 +44,50 @@ class TorchModel:
     class_names: tuple[str, ...] | None = field(repr=False)
     batch_size: int
     settings: dict[str, object]
-    scale: Tensor = field(repr=False)
-    offset: Tensor = field(repr=False)
     task: Task = "classify"
+    class_offset: int | None = None
+    size: Mapping[str, int | None] = field(default_factory=dict, repr=False)
+    remarks: tuple[str, ...] = ()
+    exact_net: nn.Module | None = field(default=None, repr=False)
 
     def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
         """One row of scores per view."""
-        with torch.inference_mode():
-            return as_scores(self.net(self.inputs(views))).float().cpu().numpy()
+        with torch.inference_mode(), self.arithmetic():
+            return as_scores(self.net(self.inputs(views)))[:, self.class_offset or 0 :].float().cpu().numpy()
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """In 16 bits, if the settings say so: PyTorch chooses the operations that bear it."""
+        if self.settings["precision"] != "bfloat16":
+            return nullcontext()
+        return torch.autocast(torch.device(str(self.settings["device"])).type, dtype=torch.bfloat16)
+
+    @cached_property
+    def exact(self) -> "TorchModel | None":
+        """The same net, uncompiled and in 32 bits, where this is only a faster likeness of it."""
+        if self.exact_net is None:
+            return None
+        settings = {name: value for name, value in self.settings.items() if name != "compiled"}
+        return replace(self, net=self.exact_net, exact_net=None, settings={**settings, "precision": "float32"})
+
+    @cached_property
+    def scale_and_offset(self) -> tuple[Tensor, Tensor]:
+        """What a pixel of 0 to 255 is multiplied by, and what is added."""
+        device, fields = str(self.settings["device"]), self.preprocessing
+        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (fields.mean, fields.std))
+        return 1 / (255 * std), -mean / std
 
     def inputs(self, views: UInt8[np.ndarray, "view height width 3"]) -> Tensor:
         """What the net is fed for these views: on its device, in its layout, normalised."""
         plain = np.require(views, requirements=["C", "W"])  # torch takes no read-only or mirrored array; else no copy
-        pixels = torch.from_numpy(plain).to(self.scale.device, non_blocking=True)
+        scale, offset = self.scale_and_offset
+        pixels = torch.from_numpy(plain).to(scale.device, non_blocking=True)
         pixels = pixels.permute(0, 3, 1, 2)  # of NHWC memory: this is channels_last, no copy
         if self.preprocessing.color_order == "BGR":
             pixels = pixels.flip(1)
         if self.preprocessing.dtype == "float32":
             numbers = pixels.float()
             # in place: a second array of this size, taken and freed for every batch, slows the net itself by a fifth
-            pixels = torch.addcmul(self.offset, numbers, self.scale, out=numbers)
+            pixels = torch.addcmul(offset, numbers, scale, out=numbers)
         elif self.preprocessing.dtype == "int8":
             pixels = (pixels.short() - 128).to(torch.int8)
         if self.settings["layout"] == "contiguous":
@@ -69,8 +104,12 @@ def torch_model(
     weights_sha256: str | None = None,
     scores: Scores | None = None,
     class_names: tuple[str, ...] | None = None,
+    names_asked: bool = False,
+    class_offset: int | None = None,
+    task: Task = "classify",
     device: str | None = None,
     fast: bool = True,
+    remarks: tuple[str, ...] = (),
 ) -> TorchModel:
     """A net, ready to be audited. The caller's net is copied, not touched.
 
@@ -81,16 +120,21 @@ def torch_model(
         preprocessing: How views become its input.
         weights_sha256: The fingerprint of its weights, for records.
         scores: What its answers are; None looks at its last operation, then at their range.
-        class_names: A name per class; left out where their number is not that of the scores.
+        class_names: A name per class; left out where their number is not that of the classes,
+            unless the user asked for them.
+        names_asked: Whether the user did.
+        class_offset: How many of the first outputs are no classes.
+        task: ``"classify"``, or ``"embed"`` where a row is a point of some space and not a score per class.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None takes an accelerator if there is one.
         fast: Channels-last layout and folded norms where they give the same answers.
+        remarks: What a reader of its audit must know, a sentence each.
 
     Raises:
         InputError: If the device is not there, the net can't be copied, or it can't take a view.
     """
     place = _device(device)
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     settings: dict[str, object] = {
+        "runtime": "torch",
         "device": str(place),
         "threads": torch.get_num_threads(),
         "layout": "contiguous",
@@ -99,22 +143,28 @@ def torch_model(
     }
     model = TorchModel(
         _own_copy(net, place, spec), spec, weights_sha256, view_size, preprocessing, scores or "logits", class_names,
-        BATCH_SIZES.get(place.type, 256), settings, (1 / (255 * std)).to(place), (-mean / std).to(place),
+        BATCH_SIZES.get(place.type, 256), settings, task, class_offset, size_of(net), remarks,
     )  # fmt: skip
     probe = np.random.default_rng(0).integers(0, 256, (8, *view_size, 3), dtype=np.uint8)
     answer = _first_answer(model, probe[:2])
-    names = class_names if class_names is not None and len(class_names) == answer.shape[1] else None
+    check_offset(answer.shape[1], class_offset, spec)
+    names = fit_names(class_names, answer.shape[1], class_offset, spec, asked=names_asked)
     model = replace(model, scores=scores or read_scores(answer), class_names=names)
     return _faster(model, probe) if fast else model
 
 
+ANSWERS = ("logits", "image_embeds", "pooler_output")
+"""Where a mapping or an object keeps its scores, or its embeddings."""
+
+
 def as_scores(answer: Any) -> Tensor:
-    """The scores in what a net returned: a tensor, or the ``logits`` of a mapping or an object.
+    """The rows in what a net returned: a tensor, or one of ``ANSWERS`` of a mapping or an object.
 
     Raises:
         InputError: If it is anything else, or not one row per view of two classes or more.
     """
-    found = answer.get("logits") if isinstance(answer, dict) else getattr(answer, "logits", answer)
+    take = answer.get if isinstance(answer, Mapping) else partial(getattr, answer)
+    found = next((rows for name in ANSWERS if (rows := take(name, None)) is not None), answer)
     if not isinstance(found, Tensor):
         without = " without logits" if isinstance(answer, dict) else ""
         raise InputError(
@@ -129,6 +179,30 @@ def as_scores(answer: Any) -> Tensor:
             todo="they must be (view, class), 2 classes or more",
         )
     return found
+
+
+def size_of(net: nn.Module) -> dict[str, int | None]:
+    """How large a net is: parameters, their bytes, and the layers that multiply by weights."""
+    weights = list(net.parameters())
+    return {
+        "parameters": sum(weight.numel() for weight in weights),
+        "bytes": sum(weight.numel() * weight.element_size() for weight in weights),
+        "layers": sum(_weighted_layers(module) for module in net.modules()),
+    }
+
+
+WEIGHTED = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
+)  # fmt: skip
+
+WEIGHTED_OPERATIONS = re.compile(r"aten\.(conv\w*|linear|addmm)\.\w+")
+"""The same in an exported program, whose graph has operations and no layers."""
+
+
+def _weighted_layers(module: nn.Module) -> int:
+    if isinstance(module, GraphModule):
+        return sum(bool(WEIGHTED_OPERATIONS.fullmatch(str(node.target))) for node in module.graph.nodes)
+    return isinstance(module, WEIGHTED)
 
 
 def _device(name: str | None) -> torch.device:
@@ -185,7 +259,7 @@ def _faster(model: TorchModel, probe: UInt8[np.ndarray, "view height width 3"]) 
     Both are decided by rule and not by a stopwatch, so that an audit is a function of its arguments. Where there is a
     2-D convolution, channels-last is 1.2 to 2 times faster on CPUs, and folding another 1.1 to 1.5 times.
     """
-    if not any(type(module) is nn.Conv2d for module in model.net.modules()):
+    if not any(type(module) is nn.Conv2d or isinstance(module, GraphModule) for module in model.net.modules()):
         return model
     try:
         net = deepcopy(model.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -201,7 +275,7 @@ def _faster(model: TorchModel, probe: UInt8[np.ndarray, "view height width 3"]) 
 
 REARRANGING = (
     "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze", "Select", "Slice", "Permute",
-    "Transpose", "T", "ToCopy", "Mean", "AdaptiveAvgPool2D", "AvgPool2D",
+    "Transpose", "T", "ToCopy", "Mean", "AdaptiveAvgPool2D", "AvgPool2D", "Cat",
 )  # fmt: skip
 """Operations after which scores are still what they were: logits, probabilities or sigmoids (a mean of them, too)."""
 
@@ -226,15 +300,3 @@ def read_scores(answer: Tensor) -> Scores:
             return BY_OPERATION[operation]
         step = step.next_functions[0][0] if operation in REARRANGING else None
     return scores_by_range(answer.detach().cpu().numpy())
-
-
-def scores_by_range(answers: np.ndarray) -> Scores:
-    """Answers that are nowhere negative and at most 1 count as probabilities (as sigmoids, where rows do not sum to 1).
-
-    Example:
-        >>> scores_by_range(np.array([[0.2, 0.8]])), scores_by_range(np.array([[-1.0, 3.0]]))
-        ('probabilities', 'logits')
-    """
-    if answers.min() < 0 or answers.max() > 1:
-        return "logits"
-    return "probabilities" if np.allclose(answers.sum(axis=1), 1, atol=0.05) else "sigmoid"

@@ -10,6 +10,7 @@ from os import getcwd
 from typing import TYPE_CHECKING, Any
 
 from shiftable.errors import InputError, missing_extra, unknown
+from shiftable.models.artefacts import Options
 from shiftable.models.preprocessing import Preprocessing, Size, for_view
 from shiftable.models.protocol import Model
 from shiftable.models.reasons import reason
@@ -32,6 +33,8 @@ class Origin:
         preprocessing: How a photograph becomes its input.
         class_names: A name per class.
         doubt: What its source does to a photograph that ``preprocessing`` can't say; None where it says it all.
+        weights_sha256: The fingerprint of the file it was read from; None takes that of its weights.
+        remarks: What was assumed about ``preprocessing``, a sentence each.
     """
 
     net: "nn.Module"
@@ -39,17 +42,19 @@ class Origin:
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None = None
     doubt: str | None = None
+    weights_sha256: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
-def from_demo(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Origin:
+def from_demo(name: str, options: Options, pretrained: bool) -> Origin:
     """The small net that comes with the package, for the world of `shiftable.data.shapes`."""
     from shiftable.models import demo
 
-    net = _build(lambda name, **more: demo.demo_net(**more), name, arguments, pretrained)
+    net = _build(lambda name, **more: demo.demo_net(**more), name, options.model_args, pretrained)
     return Origin(net, demo.VIEW_SIZE, demo.PREPROCESSING, demo.class_names())
 
 
-def from_timm(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Origin:
+def from_timm(name: str, options: Options, pretrained: bool) -> Origin:
     """A timm classifier, with the preprocessing of its own configuration.
 
     Raises:
@@ -63,7 +68,7 @@ def from_timm(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Orig
     elsewhere = name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
     if not elsewhere and name.partition(".")[0] not in timm.list_models():
         raise unknown("model", name, timm.list_models())
-    net = _build(timm.create_model, name, arguments, pretrained)
+    net = _build(timm.create_model, name, options.model_args, pretrained)
     config = timm.data.resolve_model_data_config(net)
     view_size, resize_px = config["input_size"][1:], _timm_resize(config)
     preprocessing = Preprocessing(resize_px, config["interpolation"], mean=config["mean"], std=config["std"])
@@ -94,7 +99,7 @@ def _timm_class_names(net: "nn.Module") -> tuple[str, ...] | None:
     return tuple(info.index_to_description(index) for index in range(info.num_classes()))
 
 
-def from_torchvision(name: str, arguments: Mapping[str, Any], pretrained: bool) -> Origin:
+def from_torchvision(name: str, options: Options, pretrained: bool) -> Origin:
     """A torchvision classifier, with the preprocessing of its default weights.
 
     Raises:
@@ -109,14 +114,14 @@ def from_torchvision(name: str, arguments: Mapping[str, Any], pretrained: bool) 
     def build(name: str, pretrained: bool, **more: Any) -> "nn.Module":
         return models.get_model(name, weights=weights if pretrained else None, **more)  # type: ignore[no-any-return]
 
-    net = _build(build, name, arguments, pretrained)
+    net = _build(build, name, options.model_args, pretrained)
     shown = weights.transforms()
     (crop_px,), (resize_px,) = shown.crop_size, shown.resize_size
     preprocessing = Preprocessing(resize_px, shown.interpolation.value, mean=tuple(shown.mean), std=tuple(shown.std))
     return Origin(net, (crop_px, crop_px), preprocessing, tuple(weights.meta["categories"]))
 
 
-def from_factory(name: str, arguments: Mapping[str, Any], pretrained: bool) -> object:
+def from_factory(name: str, options: Options, pretrained: bool) -> object:
     """What ``package.module:factory`` returns: a net, or a ready model. The working folder is searched first.
 
     Raises:
@@ -134,7 +139,7 @@ def from_factory(name: str, arguments: Mapping[str, Any], pretrained: bool) -> o
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise unknown("function", attribute, [key for key, value in vars(module).items() if callable(value)])
-    built = _build(lambda _, **more: factory(**more), name, arguments, None)
+    built = _build(lambda _, **more: factory(**more), name, options.model_args, None)
     if not hasattr(built, "named_modules") and not isinstance(built, Model):
         raise InputError(
             f"returned a {type(built).__name__}", where=name, todo="return a PyTorch net or a shiftable.models.Model"

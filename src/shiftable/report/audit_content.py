@@ -25,7 +25,7 @@ def audit_content(
     assert change is not None, "every walk has pairs"
     histogram = _histogram(audit, tallies)
     return {
-        "name": wording.model_name(audit),
+        "name": audit.model_name,
         "headline": wording.headline(audit, change),
         "basis": wording.basis(audit, change),
         "notes": [wording.shorten(note, LONGEST_NOTE) for note in audit.warnings],
@@ -40,13 +40,14 @@ def audit_content(
         "heat_rows": _heat_rows(heat),
         "places": _places(tallies),
         "histogram": histogram,
-        "cases": [_case(case) for case in cases],
+        "cases": [_case(audit, case) for case in cases],
         "pictures": _pictures(cases),
         "facts": provenance.facts(audit),
         "command": provenance.command(audit),
         "record": provenance.record(audit),
         "references": provenance.REFERENCES,
-        "definitions": [(name, *wording.metric_words(name), METRICS[name].of.__doc__) for name in audit.metrics],
+        "definitions": [(name, *wording.metric_words(name, audit), METRICS[name].of.__doc__) for name in audit.metrics],
+        "measure": wording.measure(audit),
     }
 
 
@@ -56,11 +57,11 @@ def _metrics(audit: Audit) -> list[dict[str, Any]]:
     ordered = [name for name in wording.TOGETHER if name in names] + [
         name for name in names if name not in wording.TOGETHER
     ]
-    return [_metric(name, audit.metrics[name]) for name in ordered]
+    return [_metric(audit, name, audit.metrics[name]) for name in ordered]
 
 
-def _metric(name: str, found: Estimate, end: float | None = None) -> dict[str, Any]:
-    title, says = wording.metric_words(name)
+def _metric(audit: Audit, name: str, found: Estimate, end: float | None = None) -> dict[str, Any]:
+    title, says = wording.metric_words(name, audit)
     high = found.value if np.isnan(found.high) else found.high
     end = end or (1.0 if METRICS[name].unit == "rate" else charts.nice_end(high))
     value, interval = wording.figure_of(name, found.value), wording.interval_of(name, found)
@@ -86,7 +87,7 @@ def _controls(audit: Audit, change: Estimate) -> dict[str, Any]:
     ends = [charts.nice_end(max([0.0, *(high for high in column if not np.isnan(high))])) for column in highs]
     rows = {
         words: [
-            None if cell is None else _metric(name, cell, end)
+            None if cell is None else _metric(audit, name, cell, end)
             for name, cell, end in zip(CONTROL_METRICS, cells, ends, strict=True)
         ]
         for words, cells in found.items()
@@ -148,12 +149,12 @@ def _places(tallies: Tallies) -> dict[str, Any] | None:
     return {"svg": charts.place_map(tallies.agreement, f"Same answer as unmoved: {text}"), "text": text, "reach": reach}
 
 
-def _case(case: Case) -> dict[str, Any]:
+def _case(audit: Audit, case: Case) -> dict[str, Any]:
     leading = ", ".join(line.name for line in case.lines)
-    text = f"{case.said}; leading classes: {leading}"
+    text = f"{case.said}; leading {'images' if wording.embeds(audit) else 'classes'}: {leading}"
     return {
         "case": case,
-        "chart": charts.traces(case, f"Probability along the walk. {text}"),
+        "chart": charts.traces(case, f"{wording.measure(audit).capitalize()} along the walk. {text}"),
         "keys": [(charts.key(number), line.name) for number, line in enumerate(case.lines)],
         "pictured": case.strip[0].picture is not None,
     }

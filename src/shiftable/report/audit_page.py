@@ -6,6 +6,7 @@ from typing import Any
 
 from shiftable.auditing import Audit, show_again
 from shiftable.auditing.metrics import CONTROL_METRICS
+from shiftable.auditing.retrieval import read_ids
 from shiftable.data import Sample
 from shiftable.engine import write_atomically
 from shiftable.errors import InputError
@@ -30,7 +31,8 @@ def write_report(
 
     Args:
         audit: A finished audit.
-        class_names: A name per class of the model; None says "class 7".
+        class_names: A name per class of the model; None says "class 7". An embedder's answers are images, which have
+            names of their own.
         samples: The images; None looks for them where the audit found them. Without them the page has no pictures, and
             says so.
 
@@ -41,11 +43,15 @@ def write_report(
         InputError: If there are fewer or more names than classes, or the audit's table is gone.
     """
     classes = int(audit.model["classes"])
-    if class_names is not None and len(class_names) != classes:
-        raise InputError(f"{len(class_names)} class names for {classes} classes", todo="give one per class, in order")
-
-    def named(number: int) -> str:
-        return class_names[number] if class_names is not None else f"class {number}"
+    named: Callable[[int], str] = "class {}".format
+    if wording.embeds(audit):
+        named = read_ids(audit.folder).__getitem__
+    elif class_names is not None:
+        if len(class_names) != classes:
+            raise InputError(
+                f"{len(class_names)} class names for {classes} classes", todo="give one per class, in order"
+            )
+        named = class_names.__getitem__
 
     tallies = tally(audit)
     heat, cases = _drawn(audit, tallies, named, samples)
@@ -85,4 +91,4 @@ def _draw_figures(
     if tallies.agreement is not None:
         figures.place_map_figure(tallies.agreement, folder / "places.png")
     for number, case in enumerate(cases, start=1):
-        figures.worst_figure(case, folder / f"worst-{number}.png")
+        figures.worst_figure(case, wording.measure(audit), folder / f"worst-{number}.png")

@@ -93,12 +93,12 @@ def histogram(bars: Bars, text: str) -> Markup:
             parts.append(Markup('<rect class="column" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
                 x + 0.08 * step, BOTTOM - height, 0.84 * step, height))  # fmt: skip
         if images and roomy:
-            parts.append(_text(x + step / 2, BOTTOM - height - 4, f"{images:,}", "small"))
+            parts.append(caption(x + step / 2, BOTTOM - height - 4, f"{images:,}", "small"))
         if bar % stride == 0:
-            parts.append(_text(x + step / 2, BOTTOM + 16, bars.label(bar)))
+            parts.append(caption(x + step / 2, BOTTOM + 16, bars.label(bar)))
     if not roomy:
-        parts += [_text(LEFT - 5, TOP + 16, f"{most:,}", anchor="end"), _text(LEFT - 5, BOTTOM, "0", anchor="end")]
-    return _chart(parts, text, HEIGHT - 20)
+        parts += [caption(LEFT - 5, TOP + 16, f"{most:,}", anchor="end"), caption(LEFT - 5, BOTTOM, "0", anchor="end")]
+    return chart(parts, text, HEIGHT - 20)
 
 
 def traces(case: Case, text: str) -> Markup:
@@ -111,7 +111,7 @@ def traces(case: Case, text: str) -> Markup:
 
     parts = [_frame()]
     for share in (0.0, 0.5, 1.0):
-        parts.append(_text(LEFT - 5, _up(share) + 4, f"{100 * share * end:g} %", anchor="end"))
+        parts.append(caption(LEFT - 5, _up(share) + 4, f"{100 * share * end:g} %", anchor="end"))
         parts.append(Markup('<path class="rule" d="M{} {:.1f}H{}"/>').format(LEFT, _up(share), RIGHT))
     if len(x) > 2:
         low, high = across(float(x[case.at - 1])), across(float(x[case.at]))
@@ -122,9 +122,9 @@ def traces(case: Case, text: str) -> Markup:
         parts.append(_line(points, number))
     for offset in _ticks(x):
         label = f"{offset:+g}" if offset and len(x) > 2 else f"{offset:g}"
-        parts.append(_text(across(offset), BOTTOM + 16, label.replace("-", "−")))
-    parts.append(_text((LEFT + RIGHT) / 2, BOTTOM + 36, case.axis))
-    return _chart(parts, text)
+        parts.append(caption(across(offset), BOTTOM + 16, label.replace("-", "−")))
+    parts.append(caption((LEFT + RIGHT) / 2, BOTTOM + 36, case.axis))
+    return chart(parts, text)
 
 
 def place_map(agreement: Float[np.ndarray, "dy dx"], text: str) -> Markup:
@@ -182,11 +182,13 @@ def _frame() -> Markup:
     return Markup('<path class="axis" d="M{0} {1}V{2}H{3}"/>').format(LEFT, TOP, BOTTOM, RIGHT)
 
 
-def _text(x: float, y: float, text: str, kind: str = "tick", anchor: str = "middle") -> Markup:
+def caption(x: float, y: float, text: str, kind: str = "tick", anchor: str = "middle") -> Markup:
+    """Words at a place of a chart."""
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
 
 
-def _chart(parts: Sequence[Markup], text: str, height: int = HEIGHT) -> Markup:
+def chart(parts: Sequence[Markup], text: str, height: int = HEIGHT) -> Markup:
+    """Parts as one picture, with its text for who can't see it."""
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, height, text, Markup("").join(parts)
     )

@@ -37,7 +37,7 @@ def heat_map_figure(heat: HeatMap, words: Mapping[str, Any], axis: tuple[float, 
     """
     mosaic = _mosaic(heat)
     height = float(np.clip(7 * mosaic.shape[0] / mosaic.shape[1], 1.2, 7)) if axis is None else 5.5
-    figure = _figure(7, height + 1.1)
+    figure = new_figure(7, height + 1.1)
     axes = figure.add_subplot()
     # a sweep's columns are pixels: the axis says which
     extent = None if axis is None else (axis[0] - 0.5, axis[1] + 0.5, len(heat.ids) + 0.5, 0.5)
@@ -49,8 +49,8 @@ def heat_map_figure(heat: HeatMap, words: Mapping[str, Any], axis: tuple[float, 
     else:
         axes.set_xlabel(axis[2])
         axes.set_ylabel("image, most stable and right first")
-    _title(axes, f"{words['title']}: light is {words['good']}, dark {words['bad']}")
-    _save(figure, path)
+    put_title(axes, f"{words['title']}: light is {words['good']}, dark {words['bad']}")
+    save(figure, path)
 
 
 def _mosaic(heat: HeatMap) -> Float[np.ndarray, "row column"]:
@@ -71,20 +71,20 @@ def _mosaic(heat: HeatMap) -> Float[np.ndarray, "row column"]:
 def place_map_figure(agreement: Float[np.ndarray, "dy dx"], path: Path) -> None:
     """Draw how many images are answered at a place as they are unmoved."""
     reach = len(agreement) // 2
-    figure = _figure(5.2, 4.4)
+    figure = new_figure(5.2, 4.4)
     axes = figure.add_subplot()
     extent = (-reach - 0.5, reach + 0.5, reach + 0.5, -reach - 0.5)
     image = axes.imshow(100 * agreement, cmap="gray", extent=extent, interpolation="nearest")
     axes.set_xlabel("px to the right")
     axes.set_ylabel("px down")
-    _title(axes, "Same answer as unmoved, % of images")
+    put_title(axes, "Same answer as unmoved, % of images")
     figure.colorbar(image, ax=axes)
-    _save(figure, path)
+    save(figure, path)
 
 
 def histogram_figure(bars: Bars, axis: str, path: Path) -> None:
     """Draw how often something happened per image."""
-    figure = _figure(6, 3.4)
+    figure = new_figure(6, 3.4)
     axes = figure.add_subplot()
     places = np.arange(len(bars.images))
     drawn = axes.bar(places, bars.images, width=0.84, color="0.3")
@@ -96,7 +96,7 @@ def histogram_figure(bars: Bars, axis: str, path: Path) -> None:
     axes.set_ylabel("images")
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def changes_figure(rows: Mapping[str, Sequence[Estimate | None]], titles: Sequence[str], path: Path) -> None:
@@ -107,7 +107,7 @@ def changes_figure(rows: Mapping[str, Sequence[Estimate | None]], titles: Sequen
         titles: Of the panels.
         path: Where the PNG goes.
     """
-    figure = _figure(7.5, 1.2 + 0.38 * len(rows))
+    figure = new_figure(7.5, 1.2 + 0.38 * len(rows))
     for panel, title in enumerate(titles):
         axes = figure.add_subplot(1, len(titles), panel + 1)
         for line, estimates in enumerate(rows.values()):
@@ -119,23 +119,29 @@ def changes_figure(rows: Mapping[str, Sequence[Estimate | None]], titles: Sequen
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(left=0)
         axes.spines[["top", "right"]].set_visible(False)
-        _title(axes, title)
-    _save(figure, path)
+        put_title(axes, title)
+    save(figure, path)
 
 
-def worst_figure(case: Case, path: Path) -> None:
-    """Draw one of the worst cases: the leading classes along the walk, and the views around the change."""
+def worst_figure(case: Case, measure: str, path: Path) -> None:
+    """Draw one of the worst cases: the leading classes along the walk, and the views around the change.
+
+    Args:
+        case: The image.
+        measure: What the numbers beside answers are.
+        path: Where the PNG goes.
+    """
     pictured = case.strip[0].picture is not None
-    figure = _figure(7.5, 5.4 if pictured else 3.6)
+    figure = new_figure(7.5, 5.4 if pictured else 3.6)
     above, *below = figure.subplots(1 + pictured, 1, squeeze=False, height_ratios=[1.5, 1][: 1 + pictured])[:, 0]
-    _draw_lines(above, case)
-    _title(above, f"{shorten(case.image, 60)}: {case.said}")
+    _draw_lines(above, case, measure)
+    put_title(above, f"{shorten(case.image, 60)}: {case.said}")
     for axes in below:
         _draw_strip(axes, case.strip)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _draw_lines(axes: "Axes", case: Case) -> None:
+def _draw_lines(axes: "Axes", case: Case, measure: str) -> None:
     for line, (color, dash, marker) in zip(case.lines, STYLES, strict=False):
         label = f" {shorten(line.name, 40)}"  # matplotlib hides labels that begin with an underscore
         axes.plot(case.offsets, line.p, color=color, linestyle=dash, marker=marker, markersize=4, label=label)
@@ -145,7 +151,7 @@ def _draw_lines(axes: "Axes", case: Case) -> None:
         axes.set_xticks(case.offsets, ["first", "second"])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(case.axis)
-    axes.set_ylabel("probability")
+    axes.set_ylabel(measure)
     legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     for entry in legend.get_texts():
         entry.set_parse_math(False)
@@ -164,17 +170,17 @@ def _draw_strip(axes: "Axes", strip: Sequence[View]) -> None:
         axes.annotate(text, place, ha="center", va="bottom", fontsize=7, parse_math=False, annotation_clip=False)
 
 
-def _figure(width: float | int, height: float) -> "Figure":
+def new_figure(width: float | int, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def _title(axes: "Axes", text: str, size: int = 10) -> None:
+def put_title(axes: "Axes", text: str, size: int = 10) -> None:
     axes.set_title(text, fontsize=size, loc="left" if size > 8 else "center", parse_math=False)
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with warnings.catch_warnings():

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from shiftable.auditing import Audit
+from shiftable.auditing.motions import FLAGS, MOTIONS
 from shiftable.auditing.record import read_run
 from shiftable.auditing.walks import OPTIONS
-from shiftable.report.wording import shorten, walk_words
+from shiftable.models.preprocessing import LETTERBOXES
+from shiftable.report.wording import answers_words, embeds, shorten, walk_words
 
 WHERE = {
     "camera": "on the source pixels, before the model's resize",
     "resized": "after the model's resize, before its crop",
+    "canvas": "of the picture on a canvas, after its resize",
     "tensor": "on the finished view, in a circle",
 }
 
@@ -32,12 +35,12 @@ def facts(audit: Audit) -> list[tuple[str, str]]:
     model, images, motion = audit.model, audit.images, audit.motion
     sha256 = model["weights_sha256"]
     found = [
-        ("Model", f"{model['spec']}, {model['classes']:,} classes, answers in {model['scores']}"),
+        ("Model", f"{model['spec']}, {answers_words(audit)}"),
         ("Weights", f"sha256 {sha256[:12]}…" if sha256 else "not visible to the audit"),
         ("View", "{} × {} px (height × width)".format(*model["view_size"])),
         ("Preprocessing", _preprocessing(model["preprocessing"])),
         ("Images", _images(images)),
-        ("Motion", f"{motion['name']}: {WHERE.get(motion['where'], motion['where'])}; {_enlarged(motion['enlarged'])}"),
+        ("Motion", _motion(motion)),
         ("Walk", walk_words(audit)),
         ("Seed", str(audit.seed)),
         ("Ties", _ties(audit.ties)),
@@ -51,7 +54,13 @@ def command(audit: Audit) -> str | None:
     if source is None:
         return None
     words = ["shiftable", "audit", audit.model["spec"], source, "--images", audit.images["listed"]]
-    words += ["--motion", audit.motion["name"], "--walk", audit.walk["shape"]]
+    words += ["--task", "embed"] if embeds(audit) else []
+    words += ["--threshold", audit.model["threshold"]] if "threshold" in audit.model else []
+    words += ["--motion", audit.motion["name"]]
+    for option in MOTIONS[audit.motion["name"]].options:
+        if (value := audit.motion[option]) is not None:
+            words += [FLAGS.get(option, f"--{option}"), value]
+    words += ["--walk", audit.walk["shape"]]
     for option in OPTIONS[audit.walk["shape"]]:
         words += [f"--{option.removesuffix('_px')}", audit.walk[option]]
     return shlex.join(str(word) for word in [*words, "--seed", audit.seed])
@@ -74,11 +83,22 @@ def _images(images: Mapping[str, Any]) -> str:
 
 
 def _preprocessing(fields: Mapping[str, Any]) -> str:
+    library = "" if fields["library"] == "pillow" else f" by {fields['library']}"
     side = fields["resize_px"]
     size = f"short side to {side} px" if isinstance(side, int) else "to {} × {} px".format(*side)
     antialias = "antialiased" if fields["antialias"] else "without antialiasing"
     numbers = "; ".join(f"{name} {', '.join(f'{value:g}' for value in fields[name])}" for name in ("mean", "std"))
-    return f"resized, {size}, {fields['resampler']} {antialias}; {fields['crop']} crop; {numbers}"
+    how = f"{fields['resampler']} {antialias}{library}"
+    if fields["crop"] in LETTERBOXES:
+        return f"the whole picture in a grey {fields['crop']}, {how}; {numbers}"
+    return f"resized, {size}, {how}; {fields['crop']} crop; {numbers}"
+
+
+def _motion(motion: Mapping[str, Any]) -> str:
+    chosen = {name: motion[name] for name in MOTIONS[motion["name"]].options if motion[name] is not None}
+    said = "".join(f"; {name.removesuffix('_px')} {value}" for name, value in chosen.items())
+    room = f"; {_enlarged(motion['enlarged'])}" if motion["where"] == "resized" else ""
+    return f"{motion['name']}: {WHERE.get(motion['where'], motion['where'])}{said}{room}"
 
 
 def _enlarged(factor: float) -> str:

@@ -9,7 +9,10 @@ from shiftable.auditing.walks import ROOM_PX
 FARTHEST_PX = ROOM_PX - 1
 """How far two places drawn at random lie apart along an axis, at most."""
 
-TOGETHER = ("p_top1_change", "mac", "accuracy", "change_if_right", "margin")
+TOGETHER = (
+    *("p_top1_change", "p_set_change", "jaccard", "mac", "cosine_distance"),
+    *("accuracy", "change_if_right", "margin"),
+)
 """To be read together: a surer model is steadier, and one that always gives the same wrong answer never changes."""
 
 METRIC_WORDS: Mapping[str, tuple[str, str]] = {
@@ -49,8 +52,33 @@ METRIC_WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "worst_case_accuracy": ("Right everywhere", "Share of the images that are answered right at every place."),
     "share_constant": ("The same everywhere", "Share of the images that get the same answer at every place."),
+    "p_set_change": (
+        "Changed sets",
+        "Of two views one pixel apart, how often the classes scored at or above the threshold are not the same.",
+    ),
+    "jaccard": (
+        "Overlap of the sets",
+        "Of the classes scored at or above the threshold in one of two views one pixel apart, the share that is so in "
+        "both; 1 where there is none.",
+    ),
+    "cosine_distance": (
+        "Cosine distance",
+        "How far an embedding moves from one view to the next: 0 not at all, 1 as far as unrelated directions are "
+        "apart.",
+    ),
 }
 """Metric → its name and what it says. One that is not here is explained by its own docstring."""
+
+EMBEDDER_SAYS: Mapping[str, str] = {
+    "p_top1_change": "Of two views one pixel apart, how often another one of the other images is nearest.",
+    "mac": "How far the cosine similarity to the image that was nearest moves from one view to the next.",
+    "margin": "How much nearer the nearest image is than the second, as a difference of cosine similarities.",
+    "jaggedness_self": "How often along an image's walk the unmoved picture's nearest image enters or leaves the five "
+    "nearest (the nearest, where there are ten images or fewer).",
+    "consistency": f"Of two views of a picture at most {FARTHEST_PX} px apart, how often the same image is nearest.",
+    "share_constant": "Share of the images that have the same nearest image at every place.",
+}
+"""What a metric says where answers are neighbours."""
 
 CONTROL_WORDS = {
     "still": "the same picture again",
@@ -63,19 +91,38 @@ ONE_STEP = {"diagonal": "one pixel down and one to the right"}
 WAYS = {"vertical": "up and down", "horizontal": "left and right", "diagonal": "diagonally", None: "in both directions"}
 
 
-def metric_words(name: str) -> tuple[str, str]:
-    """What a metric is called, and what it says."""
+def embeds(audit: Audit) -> bool:
+    """Whether the model is an embedder, so that its answers are images of the set."""
+    return bool(audit.model["task"] == "embed")
+
+
+def answers_words(audit: Audit) -> str:
+    """What the model answers with.
+
+    Args:
+        audit: Knows the model.
+    """
+    model = audit.model
+    if embeds(audit):
+        return (
+            f"embeddings of {model['dimensions']:,} numbers; its answer to a view is the nearest of the other "
+            f"{audit.images['count'] - 1:,} images, unmoved, by the cosine"
+        )
+    named = f"; a class is named from {model['threshold']:g} on" if "threshold" in model else ""
+    return f"{model['classes']:,} classes, answers in {model['scores']}{named}"
+
+
+def measure(audit: Audit) -> str:
+    """What the number beside an answer is."""
+    return "cosine similarity" if embeds(audit) else "probability"
+
+
+def metric_words(name: str, audit: Audit | None = None) -> tuple[str, str]:
+    """What a metric is called, and what it says of such a model."""
+    if audit is not None and embeds(audit) and name in EMBEDDER_SAYS:
+        return METRIC_WORDS[name][0], EMBEDDER_SAYS[name]
     summary = (METRICS[name].of.__doc__ or "").strip().partition("\n")[0] if name in METRICS else ""
     return METRIC_WORDS.get(name, (name.replace("_", " ").capitalize(), summary))
-
-
-def model_name(audit: Audit) -> str:
-    """The model's name without the way there: ``squeezenet1_1`` of ``torchvision/squeezenet1_1``.
-
-    An address stays whole.
-    """
-    spec = str(audit.model["spec"])
-    return spec if "://" in spec else spec.rstrip("/").rpartition("/")[2] or spec
 
 
 def times(share: float) -> str:
@@ -125,15 +172,16 @@ def headline(audit: Audit, change: Estimate) -> str:
         audit: The audit.
         change: How often the answers to the two views of a pair differ.
     """
-    name, limit = model_name(audit), f"({at_most(change.high)} with 95 % confidence)" if not isnan(change.high) else ""
+    name, limit = audit.model_name, f"({at_most(change.high)} with 95 % confidence)" if not isnan(change.high) else ""
     pairs = f"in none of {count(change.pairs, 'pair')} of views {limit}".rstrip()
     if audit.walk["shape"] == "random":
         said = pairs if change.value == 0 else times(change.value)
-        start = (
-            f"Shown two views of the same picture at most {FARTHEST_PX} px apart, {name} disagrees with itself {said}"
-        )
+        does = "finds different nearest images" if embeds(audit) else "disagrees with itself"
+        start = f"Shown two views of the same picture at most {FARTHEST_PX} px apart, {name} {does} {said}"
     else:
-        said = f"changed its answer {pairs}" if change.value == 0 else f"changes its answer {times(change.value)}"
+        now, once = ("finds", "found") if embeds(audit) else ("changes", "changed")
+        what = "another nearest image" if embeds(audit) else "its answer"
+        said = f"{once} {what} {pairs}" if change.value == 0 else f"{now} {what} {times(change.value)}"
         start = f"{_moved(audit)}, {name} {said}"
     still = audit.controls.get("still", {}).get("p_top1_change")
     if still is None:
@@ -145,9 +193,19 @@ def basis(audit: Audit, change: Estimate) -> str:
     """What the headline rests on."""
     images = count(change.images, "image")
     rests = f"This rests on {count(change.pairs, 'pair')} of views, of {images}"
-    if change.value == 0 or isnan(change.low):
-        return f"{rests}."
-    return f"{rests}: with 95 % confidence it is {between(change.low, change.high)}."
+    known = change.value > 0 and not isnan(change.low)
+    rests += f": with 95 % confidence it is {between(change.low, change.high)}." if known else "."
+    if embeds(audit):
+        rests += (
+            " Its answer to a view is the nearest of the other images, by the cosine of the embeddings; percentages "
+            "beside an answer are that cosine."
+        )
+    if (sets := audit.metrics.get("p_set_change")) is not None:
+        rests += (
+            f" Its answer here is its first choice; the set of classes scored {audit.model['threshold']:g} or more "
+            f"changes {times(sets.value)}."
+        )
+    return rests
 
 
 def walk_words(audit: Audit) -> str:
@@ -180,12 +238,17 @@ def figure_of(name: str, value: float) -> str:
     Example:
         >>> figure_of("p_top1_change", 0.09375), figure_of("mac", 0.04433), figure_of("margin", 1.8288)
         ('9.4 %', '0.044', '1.83')
+        >>> figure_of("cosine_distance", 0.00312)
+        '0.0031'
     """
     if isnan(value):
         return "unknown"
     if METRICS[name].unit == "rate":
         return f"{100 * value:.1f} %" if 0 < value < 0.9995 else f"{100 * value:.0f} %"
-    return f"{value:.3f}" if name == "mac" else f"{value:.2f}"
+    if name in ("mac", "jaccard"):
+        return f"{value:.3f}"
+    small = METRICS[name].unit == "magnitude" and 0 < value < 0.1  # as cosine distances are: two digits of them
+    return f"{value:.{min(6, 1 - floor(log10(value)))}f}" if small else f"{value:.2f}"
 
 
 def interval_of(name: str, estimate: Estimate) -> str:

@@ -1,0 +1,156 @@
+"""Images at another size, by three implementations that deployed models are fed by: Pillow, OpenCV, tensors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from shiftable.errors import InputError, missing_extra, unknown
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+Library: TypeAlias = Literal["pillow", "opencv", "tensor"]
+
+RESAMPLERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+MOST_PIXELS = 2**28
+"""More than a resized image may have: a strip one pixel wide, its short side enlarged, would fill the memory."""
+
+Picture = UInt8[np.ndarray, "height width 3"]
+Resized = UInt8[np.ndarray, "new_height new_width 3"]
+
+
+def resized_size(image_size: Size, resize_px: int | Size) -> Size:
+    """The (height, width) in px that a resize gives.
+
+    Example:
+        >>> resized_size((375, 500), 256), resized_size((375, 500), (224, 224))
+        ((256, 341), (224, 224))
+    """
+    if not isinstance(resize_px, int):
+        return resize_px
+    height, width = image_size
+    if height <= width:
+        return resize_px, int(resize_px * width / height)
+    return int(resize_px * height / width), resize_px
+
+
+def resize(
+    image: Picture, size: Size, resampler: str = "bilinear", antialias: bool = True, library: str = "pillow"
+) -> Resized:
+    """An image at another size; the same array where the size does not change.
+
+    Args:
+        image: RGB.
+        size: (height, width) in px of the result.
+        resampler: One of ``RESAMPLERS``. OpenCV has no box and no hamming, tensors have no lanczos either.
+        antialias: Whether the filter widens when the image shrinks. Without it every new pixel is interpolated between
+            its nearest old ones, whatever lies between.
+        library: Whose resize it is, one of ``RESIZERS``.
+
+    Raises:
+        InputError: If the result would be too large, the resampler or the library is unknown or has no such form, or
+            the library is not installed.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == tuple(size):
+        return image
+    if resampler not in RESAMPLERS:
+        raise unknown("resampler", resampler, RESAMPLERS)
+    if library not in RESIZERS:
+        raise unknown("library", library, RESIZERS)
+    new_height, new_width = size
+    if min(size) < 1 or new_height * new_width > MOST_PIXELS:
+        raise InputError(
+            f"the image ({height}×{width} px) can't be resized to {new_height}×{new_width} px",
+            todo="leave it out: it is too narrow",
+        )
+    return RESIZERS[library](image, size, resampler, antialias)
+
+
+def _pillow(image: Picture, size: Size, resampler: str, antialias: bool) -> Resized:
+    """Pillow's resize. Without antialias, its affine transform: half-pixel centres, and a bicubic that is sharper than
+    PyTorch's and OpenCV's (a = -1, not -0.75)."""
+    (height, width), (new_height, new_width) = image.shape[:2], size
+    if antialias or resampler == "nearest":
+        return np.asarray(Image.fromarray(image).resize((new_width, new_height), RESAMPLERS[resampler]))
+    if resampler not in ("bilinear", "bicubic"):
+        raise InputError(f"resampler {resampler!r} has no form without antialias", todo="use bilinear or bicubic")
+    scale = (width / new_width, 0.0, 0.0, 0.0, height / new_height, 0.0)
+    planes = [
+        Image.fromarray(plane) for plane in image.astype(np.float32).transpose(2, 0, 1)
+    ]  # of bytes it rounds down
+    affine, taps = Image.Transform.AFFINE, RESAMPLERS[resampler]
+    moved = [np.asarray(plane.transform((new_width, new_height), affine, scale, taps)) for plane in planes]
+    grey_levels: np.ndarray = np.rint(np.stack(moved, axis=-1)).clip(0, 255)
+    return grey_levels.astype(np.uint8)
+
+
+OPENCV = {"nearest": "INTER_NEAREST", "bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "lanczos": "INTER_LANCZOS4"}
+"""Resampler → OpenCV's flag. Its nearest takes the upper left of two equally near pixels, as old PyTorch does."""
+
+
+def _opencv(image: Picture, size: Size, resampler: str, antialias: bool) -> Resized:
+    """``cv2.resize``. None of its filters widens, so antialiased it shrinks by INTER_AREA, whatever the resampler.
+
+    Enlarging along either axis, INTER_AREA is no longer an average of areas: then the resampler's own flag is used.
+    The result does not depend on the number of OpenCV's threads.
+    """
+    if resampler not in OPENCV:
+        raise _no_form(resampler, "opencv", OPENCV)
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        raise missing_extra("opencv-python-headless", "opencv") from None
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    averages = antialias and shrinks and resampler != "nearest"
+    flag = getattr(cv2, "INTER_AREA" if averages else OPENCV[resampler])
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=flag))
+
+
+TENSOR = ("nearest", "bilinear", "bicubic")
+
+
+def _tensor(image: Picture, size: Size, resampler: str, antialias: bool) -> Resized:
+    """``torch.nn.functional.interpolate`` of floats, rounded to bytes, as torchvision resizes tensors.
+
+    Where torchvision stays in bytes (bilinear and bicubic on CPUs with AVX2), it rounds between the two axes, too, and
+    is then one grey level off here and there.
+    """
+    if resampler not in TENSOR:
+        raise _no_form(resampler, "tensor", TENSOR)
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise missing_extra("torch", "torch") from None
+    plain = np.require(image, requirements=["C", "W"])  # torch takes no read-only or mirrored array; else no copy
+    planes = torch.from_numpy(plain).permute(2, 0, 1)[None].float()
+    filtered: dict[str, Any] = {} if resampler == "nearest" else {"align_corners": False, "antialias": antialias}
+    new = torch.nn.functional.interpolate(planes, size, mode=resampler, **filtered)
+    return new[0].round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
+
+
+def _no_form(resampler: str, library: str, choices: "tuple[str, ...] | Mapping[str, str]") -> InputError:
+    return InputError(
+        f"library {library!r} has no resampler {resampler!r}",
+        where="--preprocessing",
+        todo=f"use {' or '.join(choices)}",
+    )
+
+
+RESIZERS: Mapping[str, Callable[[Picture, Size, str, bool], Resized]] = {
+    "pillow": _pillow,
+    "opencv": _opencv,
+    "tensor": _tensor,
+}
+"""Library → its resize of an RGB image to (height, width) with a resampler, antialiased or not."""
