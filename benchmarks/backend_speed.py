@@ -96,11 +96,8 @@ def faster(
     """How many times as fast one model is audited as another."""
     ratios = []
     for _ in range(rounds):
-        slow, fast = (
-            seconds(lambda each=each: sh.audit(each, samples, out=out, overwrite=True, **walk))
-            for each in (than, model)
-        )
-        ratios.append(slow / fast)
+        slow = seconds(lambda: sh.audit(than, samples, out=out, overwrite=True, **walk))
+        ratios.append(slow / seconds(lambda: sh.audit(model, samples, out=out, overwrite=True, **walk)))
     return spread(ratios)
 
 

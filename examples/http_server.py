@@ -111,9 +111,9 @@ def main() -> int:
         model = sh.open_model(options.model, weights=options.weights, model_args=arguments, preprocessing=changes)
         listening = socket.create_server(("127.0.0.1", options.port))
     except (InputError, OSError, OverflowError) as error:
-        print(f"http_server: {error}", file=sys.stderr)  # noqa: T201
+        print(f"http_server: {error}", file=sys.stderr)
         return 2
-    print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)  # noqa: T201
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)
     uvicorn.Server(uvicorn.Config(application(model), log_level="warning")).run(sockets=[listening])
     return 0
 

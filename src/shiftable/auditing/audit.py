@@ -17,6 +17,7 @@ from shiftable.auditing.asking import answer_shard, count_outputs, tabulate_scor
 from shiftable.auditing.metrics import choose_metrics
 from shiftable.auditing.motions import make_motion
 from shiftable.auditing.predictions import positive_from
+from shiftable.auditing.rechecking import Rechecked, first_views, rechecked
 from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
 from shiftable.auditing.results import Audit, sum_up
 from shiftable.auditing.retrieval import gather_references, tabulate_neighbours, without_labels
@@ -102,10 +103,14 @@ def audit(
     classes = len(samples) if embeds else outputs
     kind: Kind = "similarity" if embeds else model.scores
     threshold = positive_from(threshold, kind)
+    labelled = any(sample.label is not None for sample in samples)
+    if exact := getattr(model, "exact", None):
+        first = first_views(show, samples)
+        model = rechecked(model, exact, first, top5=labelled, seed=seed, positive_from=threshold)
     remarks = [*getattr(model, "remarks", ()), *_frames(show), *remarks]
-    if any(sample.label is not None for sample in samples):
+    if labelled:
         check_background(classes, getattr(model, "class_offset", 0), model.spec)
-    names = choose_metrics(walk, any(sample.label is not None for sample in samples), metrics, kind)
+    names = choose_metrics(walk, labelled, metrics, kind)
     source = str(images) if isinstance(images, str | Path) else None
     asked = _asked(model, classes, show, source, samples)
     asked["model"] |= {"scores": kind, "dimensions": outputs} if embeds else {}
@@ -142,7 +147,9 @@ def audit(
     write_json(folder / AUDIT, found.to_json())
     if answered:
         seconds, views = time.perf_counter() - begin, sum(answered)
-        write_json(folder / RUN, {**run, "seconds": seconds, "views": views, "views_per_second": views / seconds})
+        pace = {"seconds": seconds, "views": views, "views_per_second": views / seconds}
+        recheck = {"recheck": model.summary()} if isinstance(model, Rechecked) else {}
+        write_json(folder / RUN, {**run, **pace, **recheck})
     if not out:
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return found

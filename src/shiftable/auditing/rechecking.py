@@ -224,7 +224,7 @@ def rechecked(
         exact: The one whose answers count.
         sample_views: Views of the audit, from `first_views`, on which the error is measured.
         top5: Whether the fifth place counts as well, as it does for `jaggedness` and the top-5 accuracy; of 10 classes
-            or fewer only the first does. It is nearly always close: in bf16, nine views of ten are asked again then.
+            or fewer only the first does. It is often close: in bf16, half of the views or more are asked again then.
         seed: Of the random check.
         positive_from: The probability from which on a sigmoid's class is positive, if that counts.
     """

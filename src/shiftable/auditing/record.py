@@ -16,7 +16,8 @@ AUDIT, RUN = "audit.json", "run.json"
 OWN = (AUDIT, RUN, "references", "predictions", "objects", "report.html", "figures")
 """All that an audit writes into its folder."""
 
-PACKAGES = ("shiftable", "numpy", "pillow", "torch", "torchvision", "timm", "transformers")
+PACKAGES = ("shiftable", "numpy", "pillow", "torch", "torchvision", "timm", "transformers", "onnx", "onnxruntime",
+            "openvino", "ai-edge-litert", "httpx", "opencv-python-headless")  # fmt: skip
 
 
 def open_folder(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Open a model by its name: the tables of where models come from."""
 
-import hashlib
 import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shiftable.errors import InputError, missing_extra, unknown
 from shiftable.models import zoos
-from shiftable.models.artefacts import Options
+from shiftable.models.artefacts import Options, sha256_of
 from shiftable.models.exported import from_exported
 from shiftable.models.http_model import from_http
 from shiftable.models.hugging_face import from_hugging_face
@@ -150,7 +149,8 @@ def _torch_model(
         spec=spec,
         view_size=view_size,
         preprocessing=prepared,
-        weights_sha256=fingerprint(net) if weights is None else hashlib.sha256(Path(weights).read_bytes()).hexdigest(),
+        weights_sha256=(opened.weights_sha256 or fingerprint(net)) if weights is None else sha256_of(Path(weights)),
+        remarks=opened.remarks,
         scores=options.scores,
         class_names=options.class_names or opened.class_names,
         names_asked=options.class_names is not None,

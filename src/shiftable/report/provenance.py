@@ -114,10 +114,23 @@ def _ties(ties: Mapping[str, float | None]) -> str:
     return f"equal scores decided {' and '.join(said)}" if said else "nothing changed, so equal scores decided nothing"
 
 
+def recheck_words(found: Mapping[str, Any]) -> str:
+    """What was asked again in fp32, and whether that was enough.
+
+    Example:
+        >>> recheck_words({"rechecked_share": 0.156, "checked": 40, "disagreed": 0, "low": 0.0, "high": 0.088})
+        '15.6 % of the views were answered again in fp32; to 0 of 40 others (0.0 to 8.8 %) fp32 has another answer'
+    """
+    again = f"{100 * found['rechecked_share']:.1f} % of the views were answered again in fp32"
+    interval = f"{100 * found['low']:.1f} to {100 * found['high']:.1f} %"
+    return f"{again}; to {found['disagreed']} of {found['checked']} others ({interval}) fp32 has another answer"
+
+
 def _run(audit: Audit) -> list[tuple[str, str]]:
     run = read_run(audit.folder) or {}
     machine = [f"{name} {value}" for name, value in run.get("machine", {}).items()]
     versions = [f"{name} {version}" for name, version in run.get("versions", {}).items()]
     settings = [f"{name.replace('_', ' ')} {value}" for name, value in run.get("settings", {}).items()]
-    lines = [("Machine", machine), ("Versions", versions), ("Settings", settings)]
+    recheck = [recheck_words(run["recheck"])] if "recheck" in run else []
+    lines = [("Rechecked", recheck), ("Machine", machine), ("Versions", versions), ("Settings", settings)]
     return [(name, ", ".join(words)) for name, words in lines if words]

@@ -9,9 +9,11 @@ from rich.table import Table
 from shiftable.auditing import Audit, Estimate
 from shiftable.auditing.comparison import Comparison
 from shiftable.auditing.parity import Parity
+from shiftable.auditing.record import read_run
 from shiftable.report.compare_words import SIDE_BY_SIDE
 from shiftable.report.compare_words import headline as comparison_headline
 from shiftable.report.parity_page import COLUMNS, parity_rows
+from shiftable.report.provenance import recheck_words
 
 
 def show_audit(console: Console, found: Audit, page: Path) -> None:
@@ -22,7 +24,8 @@ def show_audit(console: Console, found: Audit, page: Path) -> None:
     for control, metrics in found.controls.items():
         for name, each in metrics.items():
             table.add_row(f"[dim]{control}: {name}[/]", *_numbers(each))
-    _show(console, table, found.warnings, page)
+    recheck = (read_run(found.folder) or {}).get("recheck")
+    _show(console, table, found.warnings, page, *([recheck_words(recheck)] if recheck else []))
 
 
 def show_comparison(console: Console, found: Comparison, page: Path) -> None:
