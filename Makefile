@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SHARED ?= ../shared
 
-.PHONY: venv demo test lint bench demo-model coverage kills clean
+.PHONY: venv demo test torch-free lint bench demo-model seven-models coverage kills clean
 
 venv: $(READY)
 
@@ -21,6 +21,9 @@ demo: venv  ## audit the embedded model on drawn shapes, offline
 test: venv lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
+torch-free:  ## in environments of their own without torch, under Python 3.11, 3.12 and 3.13, as far as they are here
+	$(PYTHON) scripts/torch_free.py
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,9 +32,14 @@ lint: venv
 bench: venv  ## ratios, each within one run; see benchmarks/
 	$(BIN)/python benchmarks/audit_speed.py
 	$(BIN)/python benchmarks/audit_memory.py
+	$(BIN)/python benchmarks/http_speed.py
+	$(BIN)/python benchmarks/backend_speed.py $(SHARED)
 
 demo-model: venv  ## train the embedded model again, from nothing
 	$(BIN)/python scripts/train_demo.py
+
+seven-models: venv  ## audit the shared classifiers under three motions; writes docs/seven_models/*.html
+	$(BIN)/python scripts/seven_models.py $(SHARED)
 
 coverage: venv  ## do 95 % intervals hold the truth 95 times in 100? writes docs/coverage.md
 	$(BIN)/python scripts/coverage.py

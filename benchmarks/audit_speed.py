@@ -62,7 +62,7 @@ def public_loop(net: torch.nn.Module, folder: Path, shifts: int) -> None:
     )
     resize, waiting = transforms.Resize(256), []
     with torch.no_grad():
-        for path in sorted(folder.glob("*.jpg")):
+        for path in sorted(folder.iterdir()):
             for shift in range(shifts):
                 image = resize(Image.open(path).convert("RGB"))
                 left = (image.width - 224) // 2

@@ -167,3 +167,108 @@ def test_killed_audits_end_in_the_same_bytes():
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.kill_and_resume(times=3, images=120)
+
+
+@pytest.fixture
+def export(tmp_path):
+    """The demo as an ONNX file, fed by its own preprocessing."""
+    pytest.importorskip("onnxscript")
+    import shiftable as sh
+    from shiftable.models.exporting import export_onnx
+
+    model = sh.open_model("demo", device="cpu")
+    path = tmp_path / "demo.onnx"
+    path.write_bytes(export_onnx(model))
+    fields = {name: value for name, value in model.preprocessing.to_json().items() if name not in ("layout", "dtype")}
+    path.with_suffix(".json").write_text(json.dumps(fields))
+    return path
+
+
+def test_the_same_weights_flip_alike_in_torch_and_onnx(run, export, tmp_path):
+    assert run("audit", "demo", "--images", 12, "--out", "torch")[0] == 0
+    assert run("audit", export, "shapes", "--images", 12, "--out", "onnx")[0] == 0
+    assert run("audit", "demo", "--images", 12, "--runtime", "onnx", "--out", "runtime")[0] == 0
+    found = [
+        json.loads((tmp_path / name / "audit.json").read_text())["metrics"] for name in ("torch", "onnx", "runtime")
+    ]
+    for name in ("p_top1_change", "accuracy", "jaggedness"):
+        assert found[0][name] == found[1][name] == found[2][name]
+    record = json.loads((tmp_path / "runtime" / "run.json").read_text())
+    assert record["settings"]["runtime"] == "onnx"
+    assert record["checks"]["largest_difference"] < 1e-3
+    assert record["checks"]["other_top1"] == "0 of 64"
+
+
+def test_compare_prints_a_row_per_audit_and_writes_a_page(run, tmp_path):
+    for seed in ("a", "b"):
+        assert run("audit", "demo", "--images", 8, "--walk", "pairs", "--out", f"audits/{seed}")[0] == 0
+    code, out, _ = run("compare", "audits/a", "audits/b", "--out", "both")
+    assert code == 0
+    assert out.count("demo (") >= 2
+    assert (tmp_path / "both" / "report.html").exists()
+    code, out, _ = run("compare", "audits/a", "audits/b", "--out", "both", "--format", "json")
+    assert json.loads(out) == json.loads((tmp_path / "both" / "comparison.json").read_text())
+    assert run("audit", "demo", "--images", 8, "--walk", "grid", "--radius", 1, "--out", "audits/c")[0] == 0
+    code, _, err = run("compare", "audits/a", "audits/c")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "walk" in err
+    code, _, err = run("compare", "audits/a", "nowhere")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_parity_names_a_planted_fault(run, export, tmp_path):
+    faulty = tmp_path / "faulty.onnx"
+    faulty.write_bytes(export.read_bytes())
+    fields = json.loads(export.with_suffix(".json").read_text())
+    faulty.with_suffix(".json").write_text(json.dumps(fields | {"color_order": "BGR"}))
+    code, out, _ = run(
+        "audit", "demo", "shapes", "--images", 12, "--walks", 1, "--parity", "--against", export, "--against", faulty,
+        "--out", "parity",
+    )  # fmt: skip
+    assert code == 0
+    found = json.loads((tmp_path / "parity" / "parity.json").read_text())
+    models = [each for each in found["compared"] if each["kind"] == "model"]
+    verdicts = {each["title"]: (each["explanation"]["verdict"], each["explanation"]["variant"]) for each in models}
+    assert verdicts["demo.onnx"][0] == "same"
+    assert verdicts["faulty.onnx"] == ("explained", "bgr")
+    assert (tmp_path / "parity" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--against", "other.onnx"), "--against is for --parity"),
+        (("--fill", "mean"), "--motion canvas"),
+        (("--motion", "canvas", "--fill", "pink"), "unknown fill"),
+        (("--task", "detect"), "--task"),
+        (("--precision", "int4"), "--precision"),
+        (("--runtime", "tensorrt"), "--runtime"),
+        (("--runtime", "onnx", "--compile"), "--compile"),
+        (("--threshold", "0.5"), "threshold"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(run, arguments, says):
+    code, _, err = run("audit", "demo", "--images", 2, *arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert says in err
+
+
+def test_near_ties_of_a_faster_precision_are_answered_again(run, tmp_path):
+    assert run("audit", "demo", "--images", 12, "--out", "exact", "--device", "cpu")[0] == 0
+    code, out, _ = run("audit", "demo", "--images", 12, "--out", "fast", "--device", "cpu", "--precision", "bf16")
+    assert code == 0
+    assert "answered again in fp32" in out
+    found = json.loads((tmp_path / "fast" / "run.json").read_text())["recheck"]
+    assert found["threshold"] > 0
+    assert 0 < found["rechecked_share"] < 1
+    assert found["disagreed"] == 0
+    exact, fast = (json.loads((tmp_path / name / "audit.json").read_text())["metrics"] for name in ("exact", "fast"))
+    assert exact["p_top1_change"] == fast["p_top1_change"]
+
+
+def test_an_address_leaves_no_secret_in_the_folder_it_names():
+    from shiftable.cli import _short_name
+
+    assert _short_name("https://me:secret@host:8321/models/resnet?key=hidden") == "resnet"
+    assert _short_name("http://127.0.0.1:8321/") == "127_0_0_1_8321"
+    assert _short_name("../models/net.tflite") == "net_tflite"

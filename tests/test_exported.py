@@ -20,6 +20,7 @@ from shiftable.errors import InputError  # noqa: E402
 from shiftable.models import open_model  # noqa: E402
 from shiftable.models.artefacts import Options  # noqa: E402
 from shiftable.models.exported import from_exported  # noqa: E402
+from shiftable.models.exported_net import load_exported  # noqa: E402
 from shiftable.models.torch_model import torch_model  # noqa: E402
 
 SIZE = {"view_size": [40, 56]}
@@ -199,6 +200,42 @@ def test_more_files_that_are_no_program(file, tmp_path):
     refused(path, "another kind of archive")
     torch.jit.script(nn.Linear(3, 2)).save(path)
     refused(path, "TorchScript program")
+
+
+DAMAGES = {
+    "no JSON": ("models/model.json", b'{"schema_version": '),
+    "no text": ("models/model.json", b"\xff\xfe\xfd"),
+    "JSON too deep": ("models/model.json", b"[" * 100_000),
+    "another form": ("data/weights/model_weights_config.json", b"{}"),
+    "a list": ("data/weights/model_weights_config.json", b"[]"),
+    "nothing in it": ("data/weights/model_weights_config.json", b'{"config": {"0.weight": null}}'),
+    "a nameless weight": ("data/weights/model_weights_config.json", b'{"config": {"0.weight": {}}}'),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGES.values(), ids=DAMAGES)
+def test_damaged_programs_are_refused(name, content, file, tmp_path):
+    refused(changed(file, tmp_path / "net.pt2", name, lambda _: content), "it is damaged .*; give what")
+
+
+def test_programs_that_are_plain_but_no_programs_are_refused(file, tmp_path):
+    path = tmp_path / "net.pt2"
+    for content in (b"{}", b"[]", b"null"):
+        refused(changed(file, path, "models/model.json", lambda _, content=content: content), "can't be loaded")
+
+
+def test_flipped_bits_are_no_tracebacks(file):
+    whole, rng = Path(file).read_bytes(), np.random.default_rng(0)
+    begin, messages = whole.index(b"graph_module"), []
+    for place in rng.integers(begin, begin + 8000, 40):  # its description; weights have no form that could be broken
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        try:
+            load_exported(bytes(content), Path("net.pt2"))
+        except InputError as error:
+            messages.append(str(error))
+    assert messages
+    assert not any("\n" in message for message in messages)
 
 
 def test_options_for_nets_that_are_built_are_refused(file):

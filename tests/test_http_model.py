@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,11 +20,14 @@ import pytest
 from fakes import pictures
 
 import shiftable as sh
+from shiftable.auditing.scoring import leading, probabilities_and_evidence
 from shiftable.cli import main
+from shiftable.engine import in_batches
 from shiftable.errors import InputError
 from shiftable.models import Model, http_client, open_model
 from shiftable.models.artefacts import Options
-from shiftable.models.http_model import from_http
+from shiftable.models.http_model import PLACED, from_http
+from shiftable.models.http_settings import without_secrets
 
 pytest.importorskip("httpx")
 
@@ -321,7 +325,62 @@ def test_after_one_failure_the_rest_is_not_asked(serve):
     assert len(server.counts) < 10  # of 93
 
 
+def test_requests_of_other_threads_end_with_the_first_failure(serve, monkeypatch):
+    """As an audit asks: a request a call. The wait for the next try is cut short, and nothing more is sent."""
+    monkeypatch.setattr(http_client, "FIRST_WAIT_S", 60.0)
+    busy = threading.Semaphore(0)
+
+    def answer(views, number):
+        if 1 <= number <= 3:
+            busy.release()
+            return 503, {}, b"busy"
+        if number == 4:
+            assert all(busy.acquire(timeout=20) for _ in range(3))
+            time.sleep(0.1)  # the others wait by now
+            return 500, {}, b"broken"
+        return truth(views)
+
+    server = serve(answer)
+    model = open_model(server.url, model_args={"requests": 4, "retries": 9})
+    rows = [(number, [view]) for number, view in enumerate(VIEWS[:4])]
+    begin = time.monotonic()
+    with pytest.raises(InputError, match=r"HTTP 500 \(broken\).*the same audit command goes on from here"):
+        list(in_batches(rows, model, batch_size=1, at_once=4))
+    assert time.monotonic() - begin < 20  # a wait alone would take 30 s
+    assert len(server.counts) == 5
+    found = [answers for _, answers in in_batches(rows, model, batch_size=1, at_once=4)]  # the same model, afresh
+    np.testing.assert_array_equal(np.concatenate(found), truth(VIEWS[:4]))
+
+
+def test_a_call_after_a_failure_is_as_patient_as_the_first(serve):
+    server = serve(lambda views, number: {1: (500, {}, b""), 2: (503, {}, b"")}.get(number, truth(views)))
+    model = open_model(server.url)
+    for views in (VIEWS[:8], VIEWS):  # a request, several
+        server.counts[:] = [0]
+        with pytest.raises(InputError, match="HTTP 500"):
+            model(views[:1])
+        np.testing.assert_array_equal(model(views), truth(views))
+
+
 # ── answers that are none ──
+
+
+def test_the_logit_minus_infinity_leaves_a_class_out(serve):
+    def masked(views):
+        rows = truth(views)
+        rows[:, [0, 3]] = -np.inf
+        return rows
+
+    model = open_model(serve(lambda views, _: masked(views)).url)
+    answer, want = model(VIEWS), masked(VIEWS)
+    assert np.isfinite(answer).all()
+    np.testing.assert_array_equal(np.delete(answer, [0, 3], 1), np.delete(want, [0, 3], 1))
+    shares, _ = probabilities_and_evidence(answer, "logits")
+    assert (shares[:, [0, 3]] == 0).all()
+    assert (np.sort(leading(answer, CLASSES)) == np.arange(CLASSES)).all()  # every class has a rank
+    np.testing.assert_array_equal(leading(answer, CLASSES)[:, -2:], np.tile([0, 3], (len(VIEWS), 1)))
+    described = {**DESCRIPTION, "task": "embed"}
+    assert "answers NaN or infinity" in refused(serve(lambda views, _: masked(views), described).url)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +406,7 @@ def test_after_one_failure_the_rest_is_not_asked(serve):
         (lambda views: truth(views)[:, 1:], "answers 8 views with the shape (8, 9), not (8, 10)"),
         (lambda views: truth(views) * np.nan, "answers NaN or infinity; look at its weights"),
         (lambda views: truth(views) + np.float64(1e300), "answers NaN or infinity"),
+        (lambda views: truth(views) - np.inf, "answers NaN or infinity"),
         (lambda views: re.sub(r"-?[\d.]+", "NaN", str(truth(views).tolist()), count=1).encode(), "NaN or infinity"),
         (lambda views: re.sub(r"-?[\d.]+", "1, 1", str(truth(views).tolist()), count=1).encode(), "of one length"),
     ],
@@ -387,6 +447,8 @@ def test_a_huge_answer_is_not_read(serve, monkeypatch):
         ({"preprocessing": {"resizer": 3}}, "(its description): unknown preprocessing field 'resizer'"),
         ({"preprocessing": {"resize_px": 4}}, "images are resized to 4 px, less than its view"),
         ({"preprocessing": [3]}, "its description's preprocessing can't be [3]"),
+        ({"preprocessing": {"mean": 3}}, "(its description): mean can't be 3"),
+        ({"version": "\ud800"}, "its description's JSON can't be"),
     ],
 )
 def test_a_description_that_says_nonsense_is_refused(serve, change, message):
@@ -395,6 +457,22 @@ def test_a_description_that_says_nonsense_is_refused(serve, change, message):
         open_model(server.url)
     assert message in str(caught.value)
     assert str(caught.value).startswith(server.url)
+
+
+def test_what_pixels_become_is_the_servers_business(serve):
+    numbers = {"mean": [0.5], "std": [0.5], "color_order": "BGR", "layout": "NCHW", "dtype": "float32"}
+    server = serve(description={**DESCRIPTION, "preprocessing": {"resize_px": 16, "crop": "center-down", **numbers}})
+    model, plain = open_model(server.url), open_model(serve().url)
+    assert model.preprocessing == replace(plain.preprocessing, crop="center-down")
+    assert (model.preprocessing.color_order, model.preprocessing.dtype) == ("RGB", "uint8")
+    assert model.remarks == plain.remarks
+    np.testing.assert_array_equal(model(VIEWS), truth(VIEWS))
+    for name, value in numbers.items():
+        with pytest.raises(InputError, match=f"{name} is not for servers; leave it out of --preprocessing") as caught:
+            open_model(server.url, preprocessing={name: value})
+        assert "\n" not in str(caught.value)
+    silent = serve(description={**DESCRIPTION, "preprocessing": numbers})
+    assert "does not say how photographs become views" in open_model(silent.url).remarks[-1]
 
 
 def test_names_that_do_not_fit_are_left_out(serve):
@@ -462,6 +540,9 @@ def test_an_audit_finds_what_it_finds_here(serve, tmp_path):
     one, other = (json.loads((audit.folder / "audit.json").read_text()) for audit in (here, there))
     assert other["model"].pop("spec") == served.spec
     assert one["model"].pop("spec") == "demo"
+    for audit in (one, other):  # what pixels become is the server's business
+        fed = audit["model"]["preprocessing"]
+        audit["model"]["preprocessing"] = {name: fed[name] for name in PLACED}
     assert other == one
 
 
@@ -501,6 +582,25 @@ def test_a_server_that_dies_half_way_costs_nothing(serve, tmp_path, capsys):
     assert sum(again.counts) < 2 * 8 * 41 + 8
 
 
+def test_an_audit_goes_on_with_another_number_of_requests(serve, tmp_path, capsys):
+    server = serve()
+    assert command(server, tmp_path / "whole") == 0
+
+    def failing(views, number):
+        return truth(views) if number < 180 else (500, {}, b"")
+
+    server.answer = failing
+    server.counts.clear()
+    assert command(server, tmp_path / "parts") == 2
+    done = list((tmp_path / "parts" / "predictions").glob("part-*"))
+    assert 0 < len(done) < 3
+    server.answer = lambda views, _: truth(views)
+    assert command(server, tmp_path / "parts", "--model-arg", "requests=1") == 0
+    assert (tmp_path / "parts" / "audit.json").read_bytes() == (tmp_path / "whole" / "audit.json").read_bytes()
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    assert len(rows(tmp_path / "parts")) == 24 * 41
+
+
 def test_another_version_of_the_model_does_not_go_on(serve, tmp_path):
     server = serve(description={**DESCRIPTION, "version": "a"})
     sh.audit(server.url, pictures(3), out=tmp_path)
@@ -526,6 +626,19 @@ def test_secrets_are_sent_and_not_written(serve, tmp_path, monkeypatch, capsys):
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {"run.json", "part-00000.parquet"} <= {path.name for path in files} | {"part-00000.parquet"}
     assert not any(b"hush" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("model=a;key=SECRET", "model=a&key=…"),
+        ("a;SECRET;model=b.1-c", "…&…&model=b.1-c"),
+        ("model=a%3Bkey=SECRET", "model=…"),
+        ("model=a,SECRET&version=", "model=…&version="),
+    ],
+)
+def test_a_query_shows_plain_words_of_harmless_names_only(query, shown):
+    assert without_secrets(f"HTTP://me:SECRET@host:1/p?{query}") == f"http://host:1/p?{shown}"
 
 
 def test_sockets_and_threads_go_with_the_model(serve):
@@ -572,8 +685,10 @@ def test_the_example_server_serves():
     try:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
         served, demo = open_model(url), open_model("demo")
-        for name in ("view_size", "scores", "preprocessing", "class_names", "weights_sha256", "size"):
+        for name in ("view_size", "scores", "class_names", "weights_sha256", "size"):
             assert getattr(served, name) == getattr(demo, name)
+        for name in PLACED:
+            assert getattr(served.preprocessing, name) == getattr(demo.preprocessing, name)
         views = np.random.default_rng(0).integers(0, 256, (40, *demo.view_size, 3), dtype=np.uint8)
         here = np.concatenate([demo(views[at : at + 8]) for at in range(0, 40, 8)])
         np.testing.assert_array_equal(served(views), here)

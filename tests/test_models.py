@@ -16,7 +16,7 @@ from torch import nn  # noqa: E402
 
 from shiftable.errors import InputError  # noqa: E402
 from shiftable.models import Model, Preprocessing, open_model  # noqa: E402
-from shiftable.models.outputs import scores_by_range  # noqa: E402
+from shiftable.models.outputs import fit_names, scores_by_range  # noqa: E402
 from shiftable.models.torch_model import as_scores, read_scores, torch_model  # noqa: E402
 
 SIZE = {"view_size": [40, 56]}
@@ -370,6 +370,19 @@ def test_class_names_are_checked():
         opened(small_net(), class_names=names[:6])
 
 
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize(("given", "offset"), [("xabcdef", 1), ("abcdef", 1), ("xabcdef", 0), ("xabcdef", None)])
+def test_names_may_be_of_the_classes_or_of_all_outputs(given, offset, asked):
+    want = tuple(given if not offset else "abcdef")
+    assert fit_names(given, 7, offset, "net", asked=asked) == want
+
+
+def test_names_that_fit_nothing_are_left_out_unless_they_were_asked_for():
+    assert fit_names("abcde", 7, 1, "net", asked=False) is None
+    with pytest.raises(InputError, match="there are 5 class names but 6 scores"):
+        fit_names("abcde", 7, 1, "net")
+
+
 # ── Hugging Face ──
 
 
@@ -394,6 +407,46 @@ def test_hugging_face(folder, pretrained):
     views = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
     want = by_hand(lambda x: net(x).logits, views, (0.5,) * 3, (0.5,) * 3)
     assert np.allclose(model(views), want, rtol=1e-4, atol=1e-5) == pretrained
+
+
+def test_a_hugging_face_embedder(tmp_path):
+    transformers = optional("transformers")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    net = transformers.Dinov2Model(transformers.Dinov2Config(**small)).eval()
+    net.save_pretrained(tmp_path)
+    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    model = open_model(f"hf/{tmp_path}", task="embed")
+    views = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    want = by_hand(lambda x: net(x).pooler_output, views, (0.5,) * 3, (0.5,) * 3)
+    np.testing.assert_allclose(model(views), want, rtol=1e-4, atol=1e-5)
+    assert (model.task, model.class_names) == ("embed", None)
+
+
+def test_clip_embeds_images_alone(tmp_path):
+    transformers = optional("transformers")
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    seen = transformers.CLIPVisionConfig(**small, image_size=32, patch_size=8, projection_dim=12)
+    read = transformers.CLIPTextConfig(**small, vocab_size=10, projection_dim=12, bos_token_id=0, eos_token_id=1)
+    whole = transformers.CLIPConfig(text_config=read.to_dict(), vision_config=seen.to_dict(), projection_dim=12)
+    net = transformers.CLIPModel(whole).eval()
+    net.save_pretrained(tmp_path)
+    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    model = open_model(f"hf/{tmp_path}", task="embed")
+    views = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    found = model(views)
+    want = by_hand(lambda x: net.visual_projection(net.vision_model(x).pooler_output), views, (0.5,) * 3, (0.5,) * 3)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+
+
+def test_timm_embeds_by_what_comes_before_the_head(tmp_path):
+    timm = optional("timm")
+    net = timm.create_model("test_resnet").eval()
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    model = open_model("timm/test_resnet", weights=tmp_path / "net.safetensors", task="embed", fast=False)
+    views = np.random.default_rng(0).integers(0, 256, (2, *model.view_size, 3), dtype=np.uint8)
+    fields = model.preprocessing
+    want = by_hand(lambda x: net.forward_head(net.forward_features(x), pre_logits=True), views, fields.mean, fields.std)
+    np.testing.assert_allclose(model(views), want, rtol=1e-4, atol=1e-4)
 
 
 def test_hugging_face_with_weights_of_a_file(folder, tmp_path):

@@ -184,6 +184,8 @@ def test_class_offset_leaves_the_first_out(saved):
     model = open_model(path, class_offset=1, class_names=list("abcdef"))
     np.testing.assert_array_equal(model(VIEWS), open_model(path)(VIEWS)[:, 1:])
     assert (model.class_offset, model.class_names) == (1, tuple("abcdef"))
+    named = open_model(path, class_offset=1, class_names=["background", *"abcdef"])  # as its file of labels has it
+    assert named.class_names == tuple("abcdef")
     assert "--class-offset 1" in refused(path, class_names=list("abcdef"))
     assert "class offset 6 of 7 scores" in refused(path, class_offset=6)
 
@@ -247,6 +249,19 @@ def test_quantised_answers_keep_their_ties(saved):
     assert len(np.unique(answers)) <= 21
     ordered = np.sort(answers, axis=1)
     assert (ordered[:, 0] == ordered[:, 1]).all()  # exactly
+    assert model.score_step == float(scale)
+    formed = open_model(saved(linear(*after, ("Reshape", {}, ROW), ("Cast", {"to": 11}), ("Cast", {"to": 1}))))
+    assert formed.score_step == float(scale)
+
+
+def test_a_step_that_the_graph_does_not_tell_is_none(saved):
+    scale, zero = np.full(CLASSES, 0.05, np.float32), np.zeros(CLASSES, np.uint8)
+    quantised = [("QuantizeLinear", {}, np.float32(0.05), np.uint8(0))]
+    each_its_own = [*quantised, ("DequantizeLinear", {"axis": 1}, scale, zero)]
+    assert open_model(saved(linear(*each_its_own))).score_step is None
+    inside = [*quantised, ("DequantizeLinear", {}, np.float32(0.05), np.uint8(0)), ("Softmax", {"axis": 1})]
+    assert open_model(saved(linear(*inside))).score_step is None
+    assert open_model(saved(linear())).score_step is None
 
 
 def test_without_the_onnx_package_scores_are_read_from_their_range(saved, monkeypatch):

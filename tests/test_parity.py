@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import threading
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from shiftable.auditing.motions import MOTIONS
 from shiftable.auditing.naming import explain
 from shiftable.auditing.parity import parity
 from shiftable.auditing.stills import Stills, answer_stills
-from shiftable.auditing.variants import VARIANTS, declared, fed, fed_like, variants_of
+from shiftable.auditing.variants import VARIANTS, declared, fed, fed_like, open_against, variants_of
 from shiftable.data import Sample, find_samples
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
@@ -187,7 +188,12 @@ def test_it_goes_on_and_ends_in_the_same_record(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (FakeModel(histogram, (16, 16), OWN, spec="b"), "12 classes apart, looker 7.*--class-offset 5"),
+        (FakeModel(histogram, (16, 16), OWN, spec="b"), r"12 classes apart, looker 7.*open_model\(…, class_offset=5\)"),
+        (
+            FakeModel(lambda views: histogram(views, 5), (16, 16), OWN, spec="b"),
+            "5 classes apart, looker 7.*if looker's first outputs are no classes, add --class-offset 2",
+        ),
+        (FakeModel(lambda views: histogram(views)[0], (16, 16), OWN, spec="b"), r"b: its scores .* shape \(12,\)"),
         (replace(Looker(), task="embed", spec="b"), "its task is 'embed'"),
     ],
 )
@@ -224,6 +230,23 @@ def test_an_image_that_can_not_be_used_is_left_out_for_all():
         answer_stills(models, {}, samples[3:4])
     with pytest.raises(InputError, match="no readable image"):
         answer_stills(models, {}, samples, strict=True)
+
+
+def test_still_pictures_are_asked_about_as_many_at_once_as_the_model_bears():
+    meeting = threading.Barrier(3)  # nobody is answered before there are three
+
+    @dataclass(frozen=True)
+    class Served(Looker):
+        batch_size: int = 1
+        at_once: int = 3
+
+        def __call__(self, views):
+            meeting.wait(20)
+            return super().__call__(views)
+
+    found, _ = answer_stills({"reference": Served()}, {}, textured(6))
+    plain, _ = answer_stills({"reference": Looker(batch_size=1)}, {}, textured(6))
+    np.testing.assert_array_equal(found["reference"].reference_p, plain["reference"].reference_p)
 
 
 # The rule
@@ -266,6 +289,8 @@ def test_the_rule(model, variants, verdict, variant, others):
 
 
 def test_what_equals_the_models_own_is_left_out():
+    pytest.importorskip("cv2")
+    pytest.importorskip("torch")
     for own, absent in [
         (Preprocessing(), {"with-antialias", "bilinear", "rgb", "imagenet", "crop-even"}),
         (Preprocessing(mean=(0.5,), std=(0.5,), color_order="BGR"), {"half", "bgr"}),
@@ -310,6 +335,102 @@ def test_a_file_that_says_nothing_is_fed_as_the_reference_is():
     assert file == replace(reference.preprocessing, layout="NHWC")
     eight_bit = fed_like(Looker(Preprocessing(20, dtype="uint8"), view_size=(8, 8)), reference).preprocessing
     assert eight_bit == replace(reference.preprocessing, resize_px=20, dtype="uint8", mean=Preprocessing().mean)
+
+
+def test_a_model_that_is_sent_pixels_is_not_fed_other_numbers(tmp_path):
+    @dataclass(frozen=True)
+    class Served(Looker):
+        as_pixels: bool = True
+
+    found = parity(Served(), textured(3), out=tmp_path, walks=1)
+    assert {each.part for each in found.compared} == {"resize", "crop"}
+    assert "what the pixels become was left out: the model is sent RGB pixels" in found.warnings[-1]
+
+
+def test_an_audit_is_not_overwritten(found, tmp_path):
+    model = Looker()
+    parity(model, textured(2), out=tmp_path, walks=1)
+    model.asked.clear()
+    folder = tmp_path / "reference"
+    with pytest.raises(InputError, match="holds an audit, whose page would be lost; give another --out"):
+        parity(model, textured(2), out=folder, walks=1)
+    assert not model.asked
+    (folder / "audit.json").rename(tmp_path / "away.json")  # one that was begun
+    with pytest.raises(InputError, match="holds an audit"):
+        write_parity(found, folder)
+    assert not (folder / "report.html").exists()
+
+
+# Files of the same model
+
+
+def exported(folder, outputs=7, side=None, name="net.onnx", beside=None):
+    """An ONNX file that gives the means of the colours, times weights. ``side`` is what it takes, None any."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    shapes = [("x", ["n", 3, side, side]), ("y", ["n", outputs])]
+    infos = [onnx.helper.make_tensor_value_info(which, 1, shape) for which, shape in shapes]
+    weights = np.random.default_rng(0).normal(size=(3, outputs)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+        onnx.helper.make_node("Flatten", ["p"], ["f"]),
+        onnx.helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", infos[:1], infos[1:], [onnx.numpy_helper.from_array(weights, "w")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path = folder / name
+    path.write_bytes(model.SerializeToString())
+    if beside:
+        path.with_suffix(".json").write_text(json.dumps(beside))
+    return str(path)
+
+
+def test_a_file_of_any_size_is_shown_the_references_views(tmp_path):
+    (model,) = open_against([exported(tmp_path)], Looker())
+    assert (model.view_size, model.preprocessing) == ((16, 16), OWN)
+    assert model.remarks == (f"nothing says how {model.spec} is fed: it is fed as looker",)
+    assert model(np.zeros((2, 16, 16, 3), np.uint8)).shape == (2, 7)
+    (fixed,) = open_against([exported(tmp_path, side=32)], Looker())
+    assert (fixed.view_size, fixed.preprocessing) == ((32, 32), replace(OWN, resize_px=36))
+    (told,) = open_against([exported(tmp_path, beside={"view_size": 24, "resampler": "bicubic"})], Looker())
+    assert (told.view_size, told.preprocessing.resampler, told.remarks) == ((24, 24), "bicubic", ())
+
+
+def test_a_background_class_is_left_out_and_that_is_said(tmp_path):
+    for side in (None, 16, 32):
+        (model,) = open_against([exported(tmp_path, outputs=8, side=side)], Looker())
+        assert (model.class_offset, model.view_size) == (1, (side or 16,) * 2)
+        assert model(np.zeros((2, *model.view_size, 3), np.uint8)).shape == (2, 7)
+        assert model.remarks == (
+            f"{model.spec} gives a score more than looker: its first was taken for a background class, and left out",
+            f"nothing says how {model.spec} is fed: it is fed as looker",
+        )
+    (same,) = open_against([exported(tmp_path)], Looker())
+    assert same.class_offset is None
+
+
+def test_remarks_of_other_things_are_kept():
+    @dataclass(frozen=True)
+    class Remarkable(Looker):
+        remarks: tuple[str, ...] = ("nothing says how a.onnx is fed: …", "its input's range is unusual")
+
+    said = fed_like(Remarkable(spec="a.onnx"), Looker()).remarks
+    assert said == ("nothing says how a.onnx is fed: it is fed as looker", "its input's range is unusual")
+
+
+def test_device_and_threads_go_to_those_that_have_them(monkeypatch):
+    asked = {}
+
+    def opening(spec, **options):
+        asked[spec] = options["device"], options["threads"]
+        return Looker(spec=spec)
+
+    monkeypatch.setattr("shiftable.auditing.variants.open_model", opening)
+    specs = ["a.onnx", "a.tflite", "http://host/", "timm/a"]
+    opened = open_against(specs, Looker(), device="cuda", threads=3)
+    assert [model.spec for model in opened] == specs
+    assert list(asked.values()) == [("cuda", 3), (None, 3), (None, None), ("cuda", 3)]
+    assert open_against([], Looker()) == []
 
 
 # Letterboxes move

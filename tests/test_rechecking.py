@@ -11,7 +11,7 @@ from shiftable.auditing.rechecking import CHECKED, Rechecked, first_views, large
 from shiftable.auditing.showing import Show
 from shiftable.auditing.walks import make_walk
 from shiftable.data import Sample
-from shiftable.models import Model, Preprocessing
+from shiftable.models import Preprocessing
 
 VIEWS = np.random.default_rng(5).integers(0, 256, (600, 8, 8, 3), dtype=np.uint8)
 
@@ -87,6 +87,14 @@ def test_positive_sets_of_sigmoids_are_right():
     assert ((asked(model) >= 0.7) == want).all()
 
 
+def test_sigmoids_of_one_may_be_what_counts():
+    """1 has no finite log-odds: its border is where float32 ends."""
+    sure = np.array([[1.0, 0.2], [1 - 6e-8, 0.2], [0.9, 0.2]], np.float32)
+    exact = FakeModel(lambda views: sure[views[:, 0, 0, 0]], scores="sigmoid")
+    model = Rechecked(exact, exact, 0.1, 0.0, False, 1.0, seed=0)
+    np.testing.assert_array_equal(model.is_close(sure), [True, True, False])
+
+
 def test_the_threshold_is_three_times_the_largest_error():
     fast, exact = pair(0.05)
     sample = VIEWS[:256]
@@ -137,6 +145,7 @@ def test_the_check_changes_no_answer_and_takes_the_same_views_after_a_resume():
     first, second = (rechecked(fast, exact, VIEWS[:256], top5=False, seed=0) for _ in range(2))
     np.testing.assert_array_equal(np.concatenate([asked(first, VIEWS[:300]), asked(second, VIEWS[300:])]), whole)
     assert first.summary()["checked"] + second.summary()["checked"] == one.summary()["checked"] > 0
+    assert (first.summary()["views"], second.summary()["views"]) == (300, 300)
     assert first.threshold == second.threshold == one.threshold
     assert one.summary() == one.summary()
 
@@ -172,21 +181,26 @@ def test_the_array_shown_may_be_used_again():
         model(buffer)
     buffer[:] = 0
     want = {view.tobytes() for view in VIEWS}
-    assert model.tally.waiting
-    assert all(view.tobytes() in want for view, _ in model.tally.waiting)
+    assert model.waiting
+    assert all(view.tobytes() in want for view, _ in model.waiting)
 
 
-# ── as a model ──
+# ── what is told ──
+
+HOW = {
+    "16 bits": ({"precision": "bfloat16", "compiled": False}, "computed in bfloat16"),
+    "compiled": ({"precision": "float32", "compiled": True}, "compiled"),
+    "both": ({"precision": "bfloat16", "compiled": True}, "compiled and computed in bfloat16"),
+    "neither": ({}, "computed otherwise"),
+}
 
 
-def test_it_is_a_model_and_tells_of_its_rounding():
+@pytest.mark.parametrize(("settings", "how"), HOW.values(), ids=HOW)
+def test_it_tells_of_its_rounding(settings, how):
     fast, exact = pair(0.3)
-    model = rechecked(fast, exact, VIEWS[:64], top5=False, seed=0)
-    assert isinstance(model, Model)
-    for name in ("spec", "settings", "scores", "view_size", "batch_size", "weights_sha256", "preprocessing", "task"):
-        assert getattr(model, name) == getattr(fast, name)
+    model = rechecked(replace(fast, settings=settings), exact, VIEWS[:64], top5=False, seed=0)
     (remark,) = model.remarks
-    assert remark.startswith("computed in bfloat16: near ties for the first place were answered again")
+    assert remark.startswith(f"{how}: near ties for the first place were answered again in plain float32, but")
     given, wanted = (scored(each(VIEWS[:64]), "probabilities") for each in (fast, exact))
     top1 = wanted.argmax(1)
     rows = np.arange(64)

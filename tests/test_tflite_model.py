@@ -200,6 +200,8 @@ def test_class_offset_leaves_the_first_out(saved):
     path = saved(small())
     model = open_model(path, class_offset=1, class_names=list("abcdef"))
     np.testing.assert_array_equal(model(VIEWS), open_model(path)(VIEWS)[:, 1:])
+    named = open_model(path, class_offset=1, class_names=["background", *"abcdef"])  # as its file of labels has it
+    assert named.class_names == tuple("abcdef")
     assert "--class-offset 1" in refused(path, class_names=list("abcdef"))
 
 

@@ -1,10 +1,12 @@
 """The training loop learns, is reproducible, and leaves alone what is not its own."""
 
 import pytest
-import torch
-from torch import nn
 
-from shiftable.training import shuffled_batches, train
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from shiftable.training import shuffled_batches, train  # noqa: E402
 
 
 def a_net():

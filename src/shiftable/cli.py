@@ -151,6 +151,7 @@ def audit(
         device=device,
         threads=threads,
         runtime=runtime,
+        overwrite=overwrite,
         weights=weights,
         scores=_one_of("--scores", scores, (None, "logits", "probabilities", "sigmoid")),
         class_offset=class_offset,
@@ -217,7 +218,8 @@ def _tell(found: Any, page: Path, format: str) -> None:
         "Comparison": terminal.show_comparison,
         "Parity": terminal.show_parity,
     }
-    show[type(found).__name__](Console(highlight=False, soft_wrap=True), found, page)
+    width = None if sys.stdout.isatty() else 200  # a file has no width, and numbers cut short are no use in it
+    show[type(found).__name__](Console(highlight=False, soft_wrap=True, width=width), found, page)
 
 
 def _short_name(model: str) -> str:
@@ -247,16 +249,20 @@ def _open(
     device: str | None,
     threads: int | None,
     runtime: str,
+    overwrite: bool,
     **options: Any,
 ) -> "Model":
     from shiftable.auditing.record import read_run
     from shiftable.models import open_model
+    from shiftable.models.opening import ARTEFACTS
     from shiftable.models.preprocessing import parse_changes, parse_value
 
     _one_of("--runtime", runtime, ("torch", "onnx", "openvino", "auto"))
-    begun = (read_run(folder) or {}).get("settings", {})  # a run that goes on keeps to what it was begun with
+    # a run that goes on keeps to what it was begun with
+    begun = {} if overwrite else (read_run(folder) or {}).get("settings", {})
     threads = threads or begun.get("threads")
-    _use_threads(threads)
+    if not any(re.fullmatch(pattern, model) for pattern, _ in ARTEFACTS.values()):
+        _use_threads(threads)  # PyTorch's are the process's
     pairs = [argument.partition("=") for argument in model_args]
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise InputError(f"{wrong[0]!r} has no value", where="--model-arg", todo="write key=value")

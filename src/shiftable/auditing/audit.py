@@ -104,10 +104,6 @@ def audit(
     kind: Kind = "similarity" if embeds else model.scores
     threshold = positive_from(threshold, kind)
     labelled = any(sample.label is not None for sample in samples)
-    if exact := getattr(model, "exact", None):
-        first = first_views(show, samples)
-        model = rechecked(model, exact, first, top5=labelled, seed=seed, positive_from=threshold)
-    remarks = [*getattr(model, "remarks", ()), *_frames(show), *remarks]
     if labelled:
         check_background(classes, getattr(model, "class_offset", 0), model.spec)
     names = choose_metrics(walk, labelled, metrics, kind)
@@ -123,6 +119,11 @@ def audit(
     run = _start(folder, {**asked, "options": options}, model, batch_size, overwrite)
     batch_size = int(run["settings"]["batch_size"])
     at_once: int = getattr(model, "at_once", 1)
+    shards = partial(_shards, samples, batches=int(run["batches_per_shard"]), batch_size=batch_size)
+    if exact := getattr(model, "exact", None):
+        first = first_views(show, samples)
+        model = rechecked(model, exact, first, top5=labelled, seed=seed, positive_from=threshold)
+    remarks = [*getattr(model, "remarks", ()), *_frames(show), *remarks]
     begin = time.perf_counter()
     answered: list[int] = []  # views, call by call; the model may be asked from several threads
 
@@ -132,11 +133,10 @@ def audit(
 
     tabulated = partial(tabulate_scores, kind, threshold, score_step, keep_scores)
     if embeds:
-        shards = _shards(samples, 1, batch_size, at_once)
-        references = gather_references(ask, show, shards, folder, batch_size, strict, workers)
+        references = gather_references(ask, show, shards(views=1), folder, batch_size, strict, workers)
         tabulated = partial(tabulate_neighbours, references, keep_scores)
     run_shards(
-        _shards(samples, show.views_per_image, batch_size, at_once),
+        shards(views=show.views_per_image),
         folder / "predictions",
         load=partial(show_or_say, show),
         work=partial(answer_shard, ask, tabulated, outputs, classes, batch_size, at_once, strict, keep_scores),
@@ -226,7 +226,15 @@ def _start(
     before = open_folder(folder, asked, overwrite)
     settings = {**model.settings, "batch_size": batch_size or model.batch_size}
     if before is None:
-        run = {"asked": asked, "settings": settings, "client": dict(getattr(model, "client", {})), **surroundings()}
+        run = {
+            "asked": asked,
+            "settings": settings,
+            # a file for less would not pay; and a shard's end lets those run idle that are asked at once
+            "batches_per_shard": 32 * at_once if (at_once := getattr(model, "at_once", 1)) > 1 else 8,
+            "client": dict(getattr(model, "client", {})),
+            "checks": dict(getattr(model, "checks", {})),
+            **surroundings(),
+        }
         write_json(folder / RUN, run)
         return run
     kept = before["settings"]
@@ -242,11 +250,9 @@ def _start(
     return before
 
 
-def _shards(samples: Sequence[Sample], views: int, batch_size: int, at_once: int) -> list[list[tuple[int, Sample]]]:
-    """Numbered samples, as many to a shard as fill whole batches."""
+def _shards(samples: Sequence[Sample], batches: int, batch_size: int, views: int) -> list[list[tuple[int, Sample]]]:
+    """Numbered samples, as many to a shard as fill whole batches, and so many of these at least."""
     size = batch_size // gcd(batch_size, views)
-    # eight batches or more, for a file for less would not pay; and more where a shard's end lets callers run idle
-    batches = 8 if at_once == 1 else 32 * at_once
     size *= -(-batches * batch_size // (size * views))
     numbered = list(enumerate(samples))
     return [numbered[at : at + size] for at in range(0, len(numbered), size)]

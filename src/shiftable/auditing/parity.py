@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from shiftable.auditing.asking import count_outputs
 from shiftable.auditing.audit import audit
 from shiftable.auditing.intervals import Estimate, difference, magnitude, rate, rate_difference
 from shiftable.auditing.metrics import mac, p_top1_change
 from shiftable.auditing.naming import Explanation, explain, findings
 from shiftable.auditing.predictions import read_parts
-from shiftable.auditing.record import SCHEMA
+from shiftable.auditing.record import AUDIT, RUN, SCHEMA
 from shiftable.auditing.results import Audit
 from shiftable.auditing.stills import Stills, answer_stills
 from shiftable.auditing.variants import VARIANTS, declared, fed, variants_of
@@ -144,12 +145,14 @@ def parity(
         audit_options: As for `audit`. Unless they say otherwise, the camera moves (``DEFAULTS``).
 
     Raises:
-        InputError: If anything of this can't be used, or the models don't tell the same classes apart.
+        InputError: If anything of this can't be used, the folder is that of an audit, or the models don't tell the same
+            classes apart.
     """
     model = open_model(model) if isinstance(model, str) else model
+    refuse_audits(out)
     _check(model, against)
     samples = find_samples(images, count) if isinstance(images, str | Path) else list(images)[:count]
-    ways, remarks = variants_of(model.preprocessing, model.view_size)
+    ways, remarks = variants_of(model.preprocessing, model.view_size, as_pixels=getattr(model, "as_pixels", False))
     variants = {name: fed(model, way) for name, way in ways.items()}
     others = {_slug(number, other.spec): other for number, other in enumerate(against, start=1)}
     models = {REFERENCE: model, **others, **variants}
@@ -203,6 +206,12 @@ def parity(
     )
 
 
+def refuse_audits(folder: str | Path) -> None:
+    """Raises InputError if a folder holds an audit itself, not in folders of its own as that of a parity does."""
+    if any(Path(folder, name).exists() for name in (AUDIT, RUN)):
+        raise InputError("holds an audit, whose page would be lost", where=folder, todo="give another --out")
+
+
 def _check(model: Model, against: Sequence[Model]) -> None:
     """Raises InputError if the models' answers can't be compared class by class."""
     counts = []
@@ -211,15 +220,16 @@ def _check(model: Model, against: Sequence[Model]) -> None:
             raise InputError(
                 f"parity compares classes, and its task is {each.task!r}", where=each.spec, todo="give a classifier"
             )
-        counts.append(np.asarray(each(np.full((1, *each.view_size, 3), 128, np.uint8))).shape[-1])
+        counts.append(count_outputs(each))
     for each, classes in zip(against, counts[1:], strict=True):
         if classes != counts[0]:
-            background = " (or the reference)" if classes < counts[0] else ""
+            more = abs(classes - counts[0])
             raise InputError(
                 f"it tells {classes} classes apart, {model.spec} {counts[0]}, so class numbers do not mean the same",
                 where=each.spec,
-                todo=f"open it{background} with --class-offset {abs(classes - counts[0])} if its first outputs are no "
-                "classes",
+                todo=f"if {model.spec}'s first outputs are no classes, add --class-offset {more}"
+                if classes < counts[0]
+                else f"if its first outputs are no classes, ask from Python: open_model(…, class_offset={more})",
             )
 
 

@@ -19,8 +19,8 @@ from shiftable.auditing.scoring import leading, probabilities_and_evidence
 from shiftable.auditing.showing import Show
 from shiftable.data import Sample
 from shiftable.errors import InputError
-from shiftable.models.preprocessing import Preprocessing, Size
-from shiftable.models.protocol import Model, Scores, Task
+from shiftable.models.parts import in_parts
+from shiftable.models.protocol import Model, Scores
 
 SAFETY = 3
 """The threshold in units of the largest error seen. Twice is what two scores can be off against each other."""
@@ -39,20 +39,8 @@ WORTH_TELLING = 1e-4
 
 
 @dataclass
-class Tally:
-    """What was asked, so far."""
-
-    asked: int = 0
-    rechecked: int = 0
-    checked: int = 0
-    disagreed: int = 0
-    waiting: list[tuple[np.ndarray, int]] = field(default_factory=list)
-    """Views to be checked, with the fast model's top-1."""
-
-
-@dataclass(frozen=True)
 class Rechecked:
-    """Answers by ``fast``, and again by ``exact`` where that is close. Made by `rechecked`; attributes as in `Model`.
+    """Answers views by ``fast``, and again by ``exact`` where that is close. Made by `rechecked`.
 
     The answer to a view depends on the view alone, and on the size of the batch: what is close is asked of ``exact`` in
     batches of one size, and the random check only counts.
@@ -65,7 +53,8 @@ class Rechecked:
         top5: Whether the border between rank 5 and rank 6 counts, too.
         positive_from: The probability from which on a sigmoid's class is positive, if that counts.
         seed: Of the random check.
-        tally: What was asked so far.
+
+    The other attributes count what was asked so far; ``waiting`` has views to be checked, with the fast model's top-1.
     """
 
     fast: Model
@@ -75,7 +64,11 @@ class Rechecked:
     top5: bool
     positive_from: float | None
     seed: int
-    tally: Tally = field(default_factory=Tally, repr=False)
+    asked: int = 0
+    again: int = 0
+    checked: int = 0
+    disagreed: int = 0
+    waiting: list[tuple[np.ndarray, int]] = field(default_factory=list, repr=False)
 
     def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float[np.ndarray, "view class"]:
         """One row of scores per view."""
@@ -84,8 +77,8 @@ class Rechecked:
         self._remember_some(views, answers, ~close)
         if close.any():
             answers[close] = self._exactly(views[close])
-        self.tally.asked += len(views)
-        self.tally.rechecked += int(close.sum())
+        self.asked += len(views)
+        self.again += int(close.sum())
         return answers
 
     def is_close(self, answers: Float[np.ndarray, "view class"]) -> Bool[np.ndarray, "view"]:
@@ -96,7 +89,7 @@ class Rechecked:
         if self.top5 and lead.shape[1] > 5:
             close |= lead[:, 4] - lead[:, 5] <= self.threshold
         if self.positive_from is not None:
-            border = np.log(self.positive_from) - np.log1p(-self.positive_from)
+            border = _evidence(np.array([[self.positive_from]]), "sigmoid")
             close |= (np.abs(evidence - border) <= self.threshold).any(axis=1)
         return np.asarray(close)
 
@@ -104,22 +97,21 @@ class Rechecked:
         """What was asked again, and what the random check found, for the record.
 
         Returns:
-            ``threshold`` (in logits), ``rechecked_share`` of the views, ``checked`` views at random, ``disagreed`` of
-            them (another top-1 although it was not close), the 95 % interval of their share (``low``, ``high``), and
-            ``change_of_p``.
+            ``threshold`` (in logits); how many ``views`` were asked, by this object and none before it, and the
+            ``rechecked_share`` of them; ``checked`` views at random, ``disagreed`` of them (another top-1 although it
+            was not close), the 95 % interval of their share (``low``, ``high``); and ``change_of_p``.
         """
-        self._check(self.tally.waiting)
-        tally = self.tally
+        self._check()
         low, high = 0.0, 1.0
-        if tally.checked:
-            hits = np.arange(tally.checked) < tally.disagreed
-            share = rate(hits.astype(np.float64), np.ones(tally.checked))
+        if self.checked:
+            share = rate((np.arange(self.checked) < self.disagreed).astype(np.float64), np.ones(self.checked))
             low, high = share.low, share.high
         return {
             "threshold": self.threshold,
-            "rechecked_share": tally.rechecked / max(tally.asked, 1),
-            "checked": tally.checked,
-            "disagreed": tally.disagreed,
+            "views": self.asked,
+            "rechecked_share": self.again / max(self.asked, 1),
+            "checked": self.checked,
+            "disagreed": self.disagreed,
             "low": low,
             "high": high,
             "change_of_p": self.change_of_p,
@@ -127,85 +119,36 @@ class Rechecked:
 
     def _exactly(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float[np.ndarray, "view class"]:
         """The exact answers, asked in batches of one size: the last bits depend on it, and `still` must be 0."""
-        size = max(4, self.batch_size // 8)
-        parts = [views[at : at + size] for at in range(0, len(views), size)]
-        filling = np.repeat(views[:1], size - len(parts[-1]), axis=0)
-        parts[-1] = np.concatenate([parts[-1], filling])
-        return np.concatenate([self.exact(part) for part in parts])[: len(views)]
+        return in_parts(self.exact, views, max(4, self.fast.batch_size // 8))
 
     def _remember_some(self, views: np.ndarray, answers: np.ndarray, clear: np.ndarray) -> None:
         """Put aside the views that chance takes, by their pixels: whatever came before, and whatever is resumed."""
         for number in np.flatnonzero(clear):
             if zlib.crc32(views[number].tobytes(), self.seed) < CHECKED * 2**32:
-                self.tally.waiting.append((views[number].copy(), int(answers[number].argmax())))
-        if len(self.tally.waiting) >= self.batch_size:
-            self._check(self.tally.waiting)
+                self.waiting.append((views[number].copy(), int(answers[number].argmax())))
+        if len(self.waiting) >= self.fast.batch_size:
+            self._check()
 
-    def _check(self, waiting: list[tuple[np.ndarray, int]]) -> None:
-        if not waiting:
-            return
-        top1 = self._exactly(np.stack([view for view, _ in waiting])).argmax(axis=1)
-        self.tally.checked += len(waiting)
-        self.tally.disagreed += int((top1 != [found for _, found in waiting]).sum())
-        waiting.clear()
+    def _check(self) -> None:
+        if self.waiting:
+            views, found = zip(*self.waiting, strict=True)
+            top1 = self._exactly(np.stack(views)).argmax(axis=1)
+            self.checked += len(found)
+            self.disagreed += int((top1 != found).sum())
+            self.waiting.clear()
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """The fast model's, and what its rounding does to probabilities."""
-        own = tuple(getattr(self.fast, "remarks", ()))
+        """What the fast model's arithmetic does to probabilities, where a reader must know: a sentence or none."""
         if self.change_of_p < WORTH_TELLING:
-            return own
-        arithmetic = self.fast.settings.get("precision", "other arithmetic")
+            return ()
+        compiled, precision = self.fast.settings.get("compiled"), self.fast.settings.get("precision", "float32")
+        how = " and ".join(["compiled"] * bool(compiled) + [f"computed in {precision}"] * (precision != "float32"))
         places = "near ties" if self.top5 or self.fast.scores == "sigmoid" else "near ties for the first place"
         return (
-            *own,
-            f"computed in {arithmetic}: {places} were answered again in float32, but the leading class's probability "
-            f"is off by {self.change_of_p:.2g} in the mean, and mac is measured with that error",
+            f"{how or 'computed otherwise'}: {places} were answered again in plain float32, but the leading class's "
+            f"probability is off by {self.change_of_p:.2g} in the mean, and mac is measured with that error",
         )
-
-    @property
-    def spec(self) -> str:
-        return self.fast.spec
-
-    @property
-    def weights_sha256(self) -> str | None:
-        return self.fast.weights_sha256
-
-    @property
-    def task(self) -> Task:
-        return self.fast.task
-
-    @property
-    def view_size(self) -> Size:
-        return self.fast.view_size
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return self.fast.preprocessing
-
-    @property
-    def scores(self) -> Scores:
-        return self.fast.scores
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        return self.fast.class_names
-
-    @property
-    def batch_size(self) -> int:
-        return self.fast.batch_size
-
-    @property
-    def settings(self) -> dict[str, object]:
-        return self.fast.settings
-
-    @property
-    def class_offset(self) -> int | None:
-        return getattr(self.fast, "class_offset", None)
-
-    @property
-    def size(self) -> dict[str, int | None]:
-        return dict(getattr(self.fast, "size", {}))
 
 
 def rechecked(
@@ -219,32 +162,18 @@ def rechecked(
 ) -> Rechecked:
     """A fast model, with what is close asked again of the exact one.
 
-    Args:
-        fast: The faster model.
-        exact: The one whose answers count.
-        sample_views: Views of the audit, from `first_views`, on which the error is measured.
-        top5: Whether the fifth place counts as well, as it does for `jaggedness` and the top-5 accuracy; of 10 classes
-            or fewer only the first does. It is often close: in bf16, half of the views or more are asked again then.
-        seed: Of the random check.
-        positive_from: The probability from which on a sigmoid's class is positive, if that counts.
+    Its error is measured on ``sample_views``, from `first_views`. ``top5`` says whether the fifth place counts as well,
+    as for `jaggedness` and the top-5 accuracy; of 10 classes or fewer only the first does. It is often close: in bf16,
+    half of the views or more are asked again then. The other arguments are those of `Rechecked`.
     """
-    size = fast.batch_size
-    batches = [sample_views[at : at + size] for at in range(0, len(sample_views), size)]
+    batches = [sample_views[at : at + fast.batch_size] for at in range(0, len(sample_views), fast.batch_size)]
     if not batches:
         return Rechecked(fast, exact, np.inf, 0.0, top5, positive_from, seed)
     given, wanted = (np.concatenate([model(batch) for batch in batches]) for model in (fast, exact))
-    top1 = wanted.argmax(axis=1)[:, None]
-    kind = fast.scores
+    kind, top1 = fast.scores, wanted.argmax(axis=1)[:, None]
     change = _probability(given, kind, top1) - _probability(wanted, kind, top1)
-    return Rechecked(
-        fast,
-        exact,
-        threshold=SAFETY * largest_error(given, wanted, kind),
-        change_of_p=float(np.abs(change).mean()),
-        top5=top5 and wanted.shape[1] > 10,
-        positive_from=positive_from,
-        seed=seed,
-    )
+    threshold, change_of_p = SAFETY * largest_error(given, wanted, kind), float(np.abs(change).mean())
+    return Rechecked(fast, exact, threshold, change_of_p, top5 and wanted.shape[1] > 10, positive_from, seed)
 
 
 def largest_error(

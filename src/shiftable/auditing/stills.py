@@ -116,7 +116,7 @@ def _views(models: Mapping[str, Model], image: Picture) -> dict[str, View]:
 
 
 def _ask(model: Model, views: Sequence[View]) -> Probabilities:
-    ((_, scores),) = in_batches([(None, views)], model, model.batch_size)
+    ((_, scores),) = in_batches([(None, views)], model, model.batch_size, getattr(model, "at_once", 1))
     if np.isnan(scores).any():
         raise InputError("the model answers NaN", where=model.spec, todo="look at its weights")
     return probabilities_and_evidence(scores, model.scores)[0]

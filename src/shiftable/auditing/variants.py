@@ -1,7 +1,9 @@
 """The ways in which a photograph may reach the same model: what differs between training, export and deployment."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,6 +15,10 @@ from shiftable.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, LETTERBO
 
 Changes = Callable[[Preprocessing, Size], Mapping[str, Any] | None]
 """From a model's own preprocessing and its view to the fields that are otherwise; None where that makes no sense."""
+
+
+NOTHING_SAYS = "nothing says how"
+"""How the remark begins that tells how a file was assumed to be fed."""
 
 
 @dataclass(frozen=True)
@@ -156,15 +162,19 @@ VARIANTS: Mapping[str, Variant] = {
 """Name → variant, the plainest cause first: of causes that can't be told apart, the first is named."""
 
 
-def variants_of(base: Preprocessing, view_size: Size) -> tuple[dict[str, Preprocessing], list[str]]:
+def variants_of(
+    base: Preprocessing, view_size: Size, *, as_pixels: bool = False
+) -> tuple[dict[str, Preprocessing], list[str]]:
     """The variants that are something else than a model's own preprocessing.
 
     Args:
         base: The model's own.
         view_size: (height, width) in px, the model's.
+        as_pixels: Whether the model is shown views as they are, so that nothing is to be said of its numbers.
 
     Returns:
-        Name → preprocessing; and what was left out for want of a package, a sentence each.
+        Name → preprocessing; and what was left out for want of a package, or because the model is not fed numbers, a
+        sentence each.
 
     Example:
         >>> list(variants_of(Preprocessing(dtype="uint8"), (224, 224))[0])[-2:]
@@ -174,7 +184,7 @@ def variants_of(base: Preprocessing, view_size: Size) -> tuple[dict[str, Preproc
     remarks = []
     for name, variant in VARIANTS.items():
         changes = variant.changes(base, view_size)
-        if changes is None:
+        if changes is None or (as_pixels and variant.part == "numbers"):
             continue
         other = replace(base, **changes)
         if _plain(other) in map(_plain, (base, *found.values())):
@@ -183,6 +193,8 @@ def variants_of(base: Preprocessing, view_size: Size) -> tuple[dict[str, Preproc
             remarks.append(f"{variant.title} was left out: {variant.needs} is not installed")
         else:
             found[name] = other
+    if as_pixels:
+        remarks.append("what the pixels become was left out: the model is sent RGB pixels, and makes numbers of them")
     return found, remarks
 
 
@@ -199,27 +211,52 @@ def fed(model: Model, preprocessing: Preprocessing) -> Model:
     return replace(model, preprocessing=preprocessing)
 
 
-def open_against(specs: Sequence[str], reference: Model) -> list[Model]:
+def open_against(
+    specs: Sequence[str], reference: Model, *, device: str | None = None, threads: int | None = None
+) -> list[Model]:
     """Other files of a model, ready to be compared with it.
 
     One that gives a score more than the reference is taken to have a background class first, which is left out; one
-    that says nothing of how it is fed is fed like the reference.
+    that says nothing of how it is fed is fed like the reference, and shown its views, if it takes them.
 
     Args:
         specs: Names for `open_model`.
         reference: The model that they should be.
+        device: As for `open_model`; not for servers, nor for TFLite files, which run on a CPU.
+        threads: As for `open_model`; not for servers.
 
     Raises:
         InputError: If one can't be opened.
     """
-    opened = []
-    for spec in specs:
-        model = open_model(spec)
-        if count_outputs(model) == count_outputs(reference) + 1:
-            model = open_model(spec, class_offset=1)
-        says_nothing = Path(spec).is_file() and not Path(spec).with_suffix(".json").is_file()
-        opened.append(fed_like(model, reference) if says_nothing else model)
-    return opened
+    outputs = count_outputs(reference) if specs else 0
+    return [_open_like(spec, reference, outputs, device, threads) for spec in specs]
+
+
+def _open_like(spec: str, reference: Model, outputs: int, device: str | None, threads: int | None) -> Model:
+    """One of them. ``outputs``: the reference's."""
+    server = "://" in spec
+    opened = partial(
+        open_model,
+        spec,
+        device=None if server or spec.endswith(".tflite") else device,
+        threads=None if server else threads,
+    )
+    silent = Path(spec).is_file() and not Path(spec).with_suffix(".json").is_file()
+    model = None
+    if silent:  # a graph that takes any size does not say which it is to be shown
+        with suppress(InputError):
+            opened = partial(opened, preprocessing={"view_size": list(reference.view_size)})
+            model = opened()
+    if model is None:
+        opened = partial(opened, preprocessing=None)
+        model = opened()
+    background = count_outputs(model) == outputs + 1
+    model = opened(class_offset=1) if background else model
+    model = fed_like(model, reference) if silent else model
+    if background:
+        said = f"{spec} gives a score more than {reference.spec}: its first was taken for a background class"
+        model = _remarked(model, f"{said}, and left out")
+    return model
 
 
 def fed_like(model: Model, reference: Model) -> Model:
@@ -236,8 +273,15 @@ def fed_like(model: Model, reference: Model) -> Model:
     if tuple(model.view_size) != tuple(reference.view_size):
         kept["resize_px"] = own.resize_px
     like: Any = fed(model, replace(theirs, **kept))
-    said = f"nothing says how {model.spec} is fed: it is fed as {reference.spec}"
-    return cast(Model, replace(like, remarks=(said,)) if hasattr(model, "remarks") else like)
+    if hasattr(like, "remarks"):
+        like = replace(like, remarks=tuple(each for each in like.remarks if not each.startswith(NOTHING_SAYS)))
+    return _remarked(like, f"{NOTHING_SAYS} {model.spec} is fed: it is fed as {reference.spec}")
+
+
+def _remarked(model: Model, said: str) -> Model:
+    """The model with one more remark, first, if it has any at all."""
+    changed: Any = model
+    return cast(Model, replace(changed, remarks=(said, *changed.remarks)) if hasattr(model, "remarks") else model)
 
 
 def declared(base: Preprocessing, other: Preprocessing) -> dict[str, Any]:

@@ -54,7 +54,11 @@ def check_archive(content: bytes, path: Path) -> None:
         InputError: If it is no such file, is damaged, holds other things than one exported program, or could run code.
     """
     records = _records(content, path)
-    if unsafe := next(_unsafe(records), None):
+    try:
+        unsafe = next(_unsafe(records), None)
+    except Exception as error:  # no JSON, or of another form, or nested too deeply, or of another checksum: many types
+        raise InputError(f"it is damaged ({reason(error)})", where=path, todo=GIVE_OTHER) from error
+    if unsafe:
         raise InputError(f"loading it could run code ({unsafe})", where=path, todo=EXPORT_AGAIN)
     if "models/model.json" not in records:
         raise InputError("holds no exported program named model", where=path, todo=GIVE_OTHER)
@@ -65,7 +69,7 @@ def _records(content: bytes, path: Path) -> "Records":
         raise InputError("it is empty", where=path, todo=GIVE_OTHER)
     try:
         names = ZipFile(io.BytesIO(content)).namelist()
-    except BadZipFile as error:
+    except (BadZipFile, ValueError, NotImplementedError) as error:
         cut = "it is cut short or damaged" if content[:2] == b"PK" else f"it begins with {content[:8]!r}"
         raise InputError(f"no exported program ({cut})", where=path, todo=GIVE_OTHER) from error
     if "version" in names:  # at the top: the format before torch 2.8, all of it pickles

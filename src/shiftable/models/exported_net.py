@@ -1,10 +1,6 @@
 """An exported program as a net: loaded without running code, shown batches of a size it takes."""
 
 import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +13,7 @@ from shiftable.errors import InputError
 from shiftable.models.exported_archive import GIVE_OTHER, check_archive
 from shiftable.models.fixed_batch import FixedBatch
 from shiftable.models.preprocessing import Size
+from shiftable.models.quiet import quiet
 from shiftable.models.reasons import reason
 
 DTYPES = {torch.float32: "float32", torch.uint8: "uint8", torch.int8: "int8"}
@@ -66,7 +63,7 @@ class ExportedNet(FixedBatch):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNet":
-        with _quiet():  # torch 2.13 warns of its own tree specs when they are copied
+        with quiet():  # torch 2.13 warns of its own tree specs when they are copied
             return ExportedNet(deepcopy(self.net, memo), (self.fewest, self.most), self.sides, self.height_axis)
 
 
@@ -86,7 +83,7 @@ def load_exported(content: bytes, path: Path) -> tuple[ExportedNet, Size, dict[s
     """
     check_archive(content, path)
     try:
-        with _quiet():
+        with quiet():
             program = torch.export.load(io.BytesIO(content))
             # its guards are code, which may be anyone's; the size of the input is checked without them, too
             net = program.module(check_guards=False)
@@ -98,19 +95,6 @@ def load_exported(content: bytes, path: Path) -> tuple[ExportedNet, Size, dict[s
     batches, *sides = (_limits(program, given.shape[axis]) for axis in ((0, 2, 3) if layout == "NCHW" else (0, 1, 2)))
     shown = ExportedNet(net, batches, (sides[0], sides[1]), 2 if layout == "NCHW" else 1)
     return shown, view_size, {"layout": layout, "dtype": DTYPES[given.dtype]}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings, and none of the log lines with which PyTorch accompanies its errors."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _refuse_training(program: ExportedProgram, path: Path) -> None:

@@ -1,10 +1,5 @@
 """A PyTorch net as an ONNX graph in memory, and whether it still answers as PyTorch does."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,6 +12,7 @@ from torch import Tensor, nn
 from shiftable.errors import InputError, missing_extra
 from shiftable.models.preprocessing import Size
 from shiftable.models.protocol import Model
+from shiftable.models.quiet import quiet
 from shiftable.models.reasons import reason
 from shiftable.models.torch_model import TorchModel, as_scores
 
@@ -72,7 +68,7 @@ def export_onnx(model: TorchModel) -> bytes:
 def _exported(model: TorchModel, batch: int, dims: Any) -> Any:
     """ONNX's own object."""
     inputs = model.inputs(np.zeros((batch, *model.view_size, 3), np.uint8)).contiguous()
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             Rows(model.net).eval(), (inputs,), dynamo=True, dynamic_shapes=dims, verbose=False, optimize=True
         )
@@ -85,19 +81,6 @@ def _no_export(model: TorchModel, error: Exception) -> InputError:
     while first.__cause__ is not None and isinstance(first.__cause__, Exception):  # the last says only at which step
         first = first.__cause__
     return InputError(f"it can't be exported ({reason(first)})", where=model.spec, todo=USE_TORCH)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress, warnings or log lines of an export."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def sample_views(size: Size) -> UInt8[np.ndarray, "view height width 3"]:

@@ -4,8 +4,9 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -41,8 +42,26 @@ class Answer:
     body: bytes
 
 
+class _Round:
+    """Requests under way together: once one has failed for good, no other is sent, or sent again."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.over = threading.Event()
+        self.failure: InputError | None = None
+
+    def end(self, error: BaseException) -> None:
+        """Called for the first failure, and for all that follow from it."""
+        if not self.over.is_set():
+            self.failure = error if isinstance(error, InputError) else None
+            self.over.set()
+
+
 class Connection:
-    """A server that can be asked. Its sockets and threads go when nobody refers to it any more.
+    """A server that can be asked, from several threads. Its sockets and threads go when nobody refers to it any more.
+
+    Calls that overlap in time fail together: when a request of one fails for good, the others wait for no answer but
+    those under way, and fail with the same words. A call that begins when none is under way starts afresh.
 
     Args:
         url: The address, secrets included.
@@ -57,11 +76,12 @@ class Connection:
         user = (unquote(parts.username or ""), unquote(parts.password or "")) if "@" in parts.netloc else None
         self._http = _open(self._url, client, {**headers, "Accept-Encoding": "identity"}, user, self.where)
         self._pool = ThreadPoolExecutor(client.requests, thread_name_prefix="http")
+        self._lock, self._round = threading.Lock(), _Round()
         weakref.finalize(self, _close, self._http, self._pool)
 
     def get(self, most_bytes: int) -> Answer:
         """The server's answer to GET, whatever its status."""
-        return self._again(threading.Event(), "GET", None, {"Accept": "application/json"}, most_bytes)
+        return self._again(_Round(), "GET", None, {"Accept": "application/json"}, most_bytes)
 
     def post_all(
         self, bodies: Sequence[Callable[[], bytes]], headers: Mapping[str, str], most_bytes: int,
@@ -79,29 +99,48 @@ class Connection:
             The results, in the order of the requests.
 
         Raises:
-            InputError: The first request's that failed; those that wait are then not sent, those that fail not again.
+            InputError: The failure of a request, of this call or of one that overlaps with it; those that wait are then
+                not sent, those that fail not again.
         """
-        stop = threading.Event()
+        with self._joined() as together:
 
-        def ask(number: int) -> Made:
-            answer = self._again(stop, "POST", bodies[number](), headers, most_bytes)
-            if answer.status != 200:
-                raise self.refusal(answer)
-            return read(number, answer.body)
+            def ask(number: int) -> Made:
+                try:
+                    answer = self._again(together, "POST", bodies[number](), headers, most_bytes)
+                    if answer.status != 200:
+                        raise self.refusal(answer)
+                    return read(number, answer.body)
+                except BaseException as error:
+                    together.end(error)
+                    raise
 
-        if len(bodies) == 1:  # callers that ask from threads of their own
-            return [ask(0)]
-        waiting = [self._pool.submit(ask, number) for number in range(len(bodies))]
+            if len(bodies) == 1:  # callers that ask from threads of their own
+                return [ask(0)]
+            waiting = [self._pool.submit(ask, number) for number in range(len(bodies))]
+            try:
+                done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+                for failed in (future for future in waiting if future in done and future.exception()):
+                    failed.result()
+                return [future.result() for future in waiting]
+            except BaseException as error:  # Ctrl-C, too
+                together.end(error)
+                for future in waiting:
+                    future.cancel()
+                raise
+
+    @contextmanager
+    def _joined(self) -> Iterator[_Round]:
+        """The round of the calls under way; a new one for the first."""
+        with self._lock:
+            if not self._round.calls:
+                self._round = _Round()
+            together = self._round
+            together.calls += 1
         try:
-            done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
-            for failed in (future for future in waiting if future in done and future.exception()):
-                failed.result()
-            return [future.result() for future in waiting]
-        except BaseException:  # Ctrl-C, too
-            stop.set()
-            for future in waiting:
-                future.cancel()
-            raise
+            yield together
+        finally:
+            with self._lock:
+                together.calls -= 1
 
     def refusal(self, answer: Answer) -> InputError:
         """The error for an answer that is none: its status, what it says, what to do."""
@@ -123,13 +162,16 @@ class Connection:
         return InputError(what, where=self.where, todo=todo)
 
     def _again(
-        self, stop: threading.Event, method: str, body: bytes | None, headers: Mapping[str, str], most_bytes: int
+        self, together: _Round, method: str, body: bytes | None, headers: Mapping[str, str], most_bytes: int
     ) -> Answer:
         """The answer, asked for again after failures that may pass."""
         import httpx
 
         passing = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
+        failure = self.error("was not asked", "ask again")
         for sent in range(1, self.client.retries + 2):
+            if together.over.is_set():
+                raise together.failure or failure
             wait_s = min(FIRST_WAIT_S * 2 ** (sent - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1)
             try:
                 answer = self._once(method, body, headers, most_bytes)
@@ -146,8 +188,8 @@ class Connection:
                 if asked_s > LONGEST_WAIT_S:
                     raise self.error(f"HTTP {answer.status}, it asks to wait {asked_s:.0f} s", "wait so long")
                 wait_s = max(wait_s, asked_s)
-            if sent > self.client.retries or stop.wait(wait_s):
-                break
+            if sent <= self.client.retries:
+                together.over.wait(wait_s)
         raise failure
 
     def _once(self, method: str, body: bytes | None, headers: Mapping[str, str], most_bytes: int) -> Answer:

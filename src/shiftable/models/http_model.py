@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,8 +23,17 @@ from shiftable.models.wire import as_npy, read_scores
 PROTOCOL = 1
 """The version of docs/http.md."""
 
+AS_THEY_ARE: Mapping[str, Any] = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
+"""The mean and std of pixels of 0 to 255 that are neither scaled nor normalised."""
+
 MOST_DESCRIPTION, MOST_ANSWER = 2**20, 2**26
 """Bytes that a description and an answer may have."""
+
+PLACED = ("resize_px", "resampler", "antialias", "crop", "library")
+"""The fields of `Preprocessing` that make a view of a photograph. What its pixels become is the server's business."""
+
+BELOW = 1000.0
+"""How far a class that the server leaves out, by the logit -inf, is put below the others: its probability is 0."""
 
 HEADERS = {"Content-Type": "application/x-npy", "Accept": "application/x-npy, application/json"}
 GOES_ON = "then the same audit command goes on from here"
@@ -36,6 +45,11 @@ class HttpModel:
 
     ``client`` is how it is asked where that can't change an answer. It is not among the ``settings``, for a stopped
     audit must be able to go on with more patience. ``outputs`` is the length of every row the server answers with.
+    ``as_pixels`` says that it is shown views as they are, whatever its preprocessing says of numbers.
+
+    When a request has failed for good, those under way in other threads end with its failure, at the latest when their
+    answers are there or ``timeout_s`` is over. So they do after Ctrl-C, where they wait in this object; threads of
+    others that ask (those of an audit) are not told, and may try as often as ``retries`` says.
     """
 
     connection: Connection = field(repr=False, compare=False)
@@ -55,6 +69,7 @@ class HttpModel:
     size: Mapping[str, int | None] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
     client: Mapping[str, object] = field(default_factory=dict, repr=False)
+    as_pixels: bool = True
 
     def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
         """One row of scores per view.
@@ -63,14 +78,18 @@ class HttpModel:
             InputError: If the server can't be reached, or answers anything but such rows.
         """
         try:
-            rows = _ask(self.connection, views, self.views_per_request, self.outputs)
+            rows = _ask(self.connection, views, self.views_per_request, self.outputs, self.task)
         except InputError as error:
             raise InputError(error.what, where=error.where, todo=f"{error.todo}; {GOES_ON}") from None
         return rows[:, self.class_offset or 0 :]
 
 
 def _ask(
-    connection: Connection, views: UInt8[np.ndarray, "view height width 3"], per_request: int, outputs: int | None
+    connection: Connection,
+    views: UInt8[np.ndarray, "view height width 3"],
+    per_request: int,
+    outputs: int | None,
+    task: Task,
 ) -> Float32[np.ndarray, "view output"]:
     """The rows for some views. ``outputs`` is how long they must be; None where it is not known yet."""
     parts = [views[at : at + per_request] for at in range(0, len(views), per_request)]
@@ -86,12 +105,23 @@ def _ask(
             raise connection.error(what, "it must give a row per view, and as many scores in every row")
         with np.errstate(over="ignore"):
             single = rows.astype(np.float32)
-        if not (single < np.inf).all():  # false for NaN; the logit -inf leaves a class out
-            raise connection.error("answers NaN or infinity", "look at its weights")
-        return single
+        return _finite(single, connection, task)
 
     found = connection.post_all([partial(as_npy, part) for part in parts], HEADERS, MOST_ANSWER, read)
     return np.concatenate(found) if found else np.empty((0, outputs or 0), np.float32)
+
+
+def _finite(
+    rows: Float32[np.ndarray, "view output"], connection: Connection, task: Task
+) -> Float32[np.ndarray, "view output"]:
+    """The rows, with a number for the logit -inf, by which a server leaves a class out: classes must have ranks."""
+    left_out = rows == -np.inf
+    if not (rows < np.inf).all() or left_out.all(axis=1).any() or (task == "embed" and left_out.any()):
+        raise connection.error("answers NaN or infinity", "look at its weights")  # NaN is not less, either
+    if not left_out.any():
+        return rows
+    least = np.where(left_out, np.inf, rows).min(axis=1, keepdims=True)
+    return np.where(left_out, least - np.float32(BELOW), rows)
 
 
 def from_http(url: str, options: Options) -> HttpModel:
@@ -112,13 +142,16 @@ def from_http(url: str, options: Options) -> HttpModel:
     connection = Connection(url, client, read_headers(client.header_env, spec))
     told = _describe(connection, described_by_user="view_size" in options.preprocessing)
     size = told.view_size or (224, 224)  # without a description the user's own, in the changes, replaces it
-    usual = for_view(size, layout="NHWC", dtype="uint8")
+    usual = for_view(size, layout="NHWC", dtype="uint8", **AS_THEY_ARE)
     base = override(usual, told.preprocessing, where=f"{spec} (its description)")
+    base = replace(base, **{name: getattr(usual, name) for name in set(told.preprocessing) - set(PLACED)})
+    _refuse_numbers(options.preprocessing, spec)
     view_size, preprocessing = prepare(base, size, options.preprocessing, spec)
     per_request = min(client.views_per_request, told.batch_size or client.views_per_request)
 
     probe = np.random.default_rng(0).integers(0, 256, (2, *view_size, 3), dtype=np.uint8)
-    answer = _ask(connection, probe, per_request, None)
+    task: Task = "embed" if "embed" in (options.task, told.task) else options.task
+    answer = _ask(connection, probe, per_request, None, task)
     outputs = answer.shape[1]
     if outputs < 2:
         raise connection.error(f"answers with {outputs} scores per view", "give two classes or more")
@@ -141,12 +174,23 @@ def from_http(url: str, options: Options) -> HttpModel:
         settings=settings,
         views_per_request=per_request,
         outputs=outputs,
-        task="embed" if "embed" in (options.task, told.task) else options.task,
+        task=task,
         class_offset=options.class_offset,
         size=told.size,
         remarks=_remarks(told, options, preprocessing),
         client=_pace(client),
     )
+
+
+def _refuse_numbers(changes: Mapping[str, Any], spec: str) -> None:
+    """Raises InputError where the user says what a server's pixels become."""
+    for name in changes:
+        if name in {each.name for each in fields(Preprocessing)} - set(PLACED):
+            raise InputError(
+                f"it is sent RGB pixels, and makes numbers of them itself: {name} is not for servers",
+                where=spec,
+                todo=f"leave it out of --preprocessing, which may say view_size, {', '.join(PLACED)}",
+            )
 
 
 def _checked_address(url: str) -> str:
@@ -218,7 +262,8 @@ def _read_description(found: Mapping[str, Any], connection: Connection) -> Descr
     except ValidationError as error:
         first = error.errors()[0]
         raise connection.error(
-            f"its description's {first['loc'][0]} can't be {str(first['input'])[:80]}", first["msg"].lower()
+            f"its description's {(first['loc'] or ('JSON',))[0]} can't be {str(first['input'])[:80]}",
+            first["msg"].lower(),
         ) from None
     size = told.view_size
     if size is None or min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
@@ -243,7 +288,7 @@ def _remarks(told: Description, options: Options, preprocessing: Preprocessing) 
     remarks = []
     if told.weights_sha256 is None and told.version is None:
         remarks.append("the server does not say which weights it runs: two audits may have asked two models")
-    if not told.preprocessing and not set(options.preprocessing) - {"view_size"}:
+    if not set(told.preprocessing) & set(PLACED) and not set(options.preprocessing) - {"view_size"}:
         remarks.append(
             f"the server does not say how photographs become views: short side to {preprocessing.resize_px} px, "
             "bilinear, centre crop were assumed; say otherwise by --preprocessing"

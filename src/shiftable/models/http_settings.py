@@ -88,7 +88,11 @@ def without_secrets(url: str) -> str:
         'https://host:8000/predict?model=a&key=…'
     """
     parts = urlsplit(url)
-    pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
-    shown = [f"{name}={value if name in PUBLIC else '…'}" if equals else "…" for name, equals, value in pairs]
+    pairs = [pair.partition("=") for pair in re.split("[&;]", parts.query) if pair]
+    public = [name in PUBLIC and re.fullmatch(r"[\w.-]*", value) for name, _, value in pairs]
+    shown = [
+        f"{name}={value if plain else '…'}" if equals else "…"
+        for plain, (name, equals, value) in zip(public, pairs, strict=True)
+    ]
     query = f"?{'&'.join(shown)}" if shown else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"

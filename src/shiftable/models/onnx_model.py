@@ -25,7 +25,8 @@ BATCH_SIZE = 32
 class OnnxModel:
     """Answers views with onnxruntime. Made by `from_onnx` or `onnx_model`; attributes as in `Model`.
 
-    ``dataclasses.replace`` with another ``preprocessing`` gives the same session fed otherwise.
+    ``dataclasses.replace`` with another ``preprocessing`` gives the same session fed otherwise. ``checks`` is how an
+    exported net was compared with PyTorch, for records.
     """
 
     runner: Runner = field(repr=False)
@@ -41,6 +42,8 @@ class OnnxModel:
     class_offset: int | None = None
     size: Mapping[str, int | None] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
+    score_step: float | None = None
+    checks: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
         """One row of scores per view."""
@@ -163,7 +166,31 @@ def _ready(model: OnnxModel, graph: OnnxGraph | None, scores: Scores | None) -> 
         batch_size=max(batch, BATCH_SIZE // batch * batch) if batch else BATCH_SIZE,
         settings={**_settings(runner, graph, model.preprocessing), **model.settings},
         remarks=model.remarks + remarks,
+        score_step=_score_step(graph.model.graph, runner.output) if graph else None,
     )
+
+
+FORMING = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Slice", "Gather"}
+"""Operations that leave numbers what they are."""
+
+
+def _score_step(graph: Any, output: str) -> float | None:
+    """How far neighbouring scores lie apart, where an output is made of 8-bit levels last."""
+    from onnx import numpy_helper
+
+    made = {name: node for node in graph.node for name in node.output}
+    while output in made and made[output].op_type in FORMING:
+        output = made[output].input[0]
+    if output not in made or made[output].op_type != "DequantizeLinear":
+        return None
+    scale = made[output].input[1]
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    if scale in made and made[scale].op_type == "Constant":
+        constants[scale] = made[scale].attribute[0].t
+    if scale not in constants or constants[scale].external_data:
+        return None
+    steps = numpy_helper.to_array(constants[scale])
+    return float(steps.item()) if steps.size == 1 else None
 
 
 def _settings(runner: Runner, graph: OnnxGraph | None, preprocessing: Preprocessing) -> dict[str, object]:

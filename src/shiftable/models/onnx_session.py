@@ -13,6 +13,7 @@ from shiftable.errors import InputError, missing_extra
 from shiftable.models.artefacts import cores
 from shiftable.models.image_input import ImageInput, image_input, only_input
 from shiftable.models.outputs import as_rows, choose_output
+from shiftable.models.parts import in_parts
 from shiftable.models.reasons import reason
 
 INPUT_TYPES = {
@@ -47,14 +48,8 @@ class Runner:
     output: str = ""
 
     def __call__(self, numbers: Shaped[np.ndarray, "view *axes"]) -> Float32[np.ndarray, "view output"]:
-        """One row per view. A batch of fixed size is filled up with copies of the first view."""
-        batch = self.image.batch
-        if batch is None or batch == len(numbers):
-            return self._rows(numbers)
-        parts = [numbers[begin : begin + batch] for begin in range(0, len(numbers), batch)]
-        missing = batch - len(parts[-1])
-        parts[-1] = np.concatenate([parts[-1], np.repeat(numbers[:1], missing, axis=0)]) if missing else parts[-1]
-        return np.concatenate([self._rows(part) for part in parts])[: len(numbers)]
+        """One row per view."""
+        return in_parts(self._rows, numbers, self.image.batch or len(numbers))
 
     def outputs(self, numbers: Shaped[np.ndarray, "view *axes"]) -> dict[str, np.ndarray]:
         """The chosen output for one batch, or all of them."""

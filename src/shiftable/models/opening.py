@@ -34,7 +34,7 @@ NETS: Mapping[str, tuple[str, Callable[[str, Options, bool], object]]] = {
 """PyTorch nets: pattern, and (name, options, whether with pretrained weights) → net or ready model."""
 
 ARTEFACTS: Mapping[str, tuple[str, Callable[[str, Options], Model]]] = {
-    "http(s)://…": (r"(https?://.+)", from_http),  # first: an address may end in .onnx
+    "http(s)://…": (r"((?i:https?)://.+)", from_http),  # first: an address may end in .onnx
     "FILE.onnx": (r"(.+\.onnx)", from_onnx),
     "FILE.tflite": (r"(.+\.tflite)", from_tflite),
 }
@@ -100,7 +100,7 @@ def open_model(
                 return open_artefact(found[1], options)
     opened = _net(model, options, weights is None)
     if not isinstance(opened, zoos.Origin):
-        _refuse_for_ready(model, {**vars(options), "task": task != "classify", **asked})
+        _refuse_for_ready(model, opened, {**vars(options), "task": task != "classify", **asked})
         return opened  # type: ignore[no-any-return]  # a factory's own Model, checked in from_factory
     ready = _torch_model(model, opened, options, weights, fast)
     if runtime != "torch" or precision != "fp32" or compile:
@@ -167,6 +167,7 @@ def _refuse_for_artefacts(model: str, asked: Mapping[str, object]) -> None:
             raise InputError(f"--{name} is for PyTorch models", where="the model", todo="leave it out")
 
 
-def _refuse_for_ready(model: object, asked: Mapping[str, object]) -> None:
-    if any(value for name, value in asked.items() if name not in ("model_args", "threads")):
+def _refuse_for_ready(model: object, opened: Model, asked: Mapping[str, object]) -> None:
+    device = asked["device"] not in (None, opened.settings.get("device"))
+    if device or any(value for name, value in asked.items() if name not in ("model_args", "threads", "device")):
         raise InputError("it is ready as it is", where=model, todo="set its weights, preprocessing … where it is made")

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Shaped, UInt8
 from shiftable.errors import InputError, missing_extra
 from shiftable.models.artefacts import cores
 from shiftable.models.numbers import as_numbers
+from shiftable.models.parts import in_parts
 from shiftable.models.preprocessing import Preprocessing, Size
 from shiftable.models.protocol import Model, Scores, Task
 from shiftable.models.reasons import reason
@@ -29,6 +30,7 @@ class OpenvinoModel:
 
     Args:
         compiled: The graph, ready to be asked.
+        checks: How it was compared with PyTorch, for records.
         exact_compiled: Where ``compiled`` computes in 16 bits: the same graph in 32.
     """
 
@@ -46,24 +48,18 @@ class OpenvinoModel:
     size: Mapping[str, int | None] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
     exact_compiled: Any = field(default=None, repr=False)
+    checks: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
         """One row of scores per view."""
         numbers = as_numbers(views, self.preprocessing)
         batch = self.settings["views_per_call"]
-        if isinstance(batch, int):
-            rows = np.concatenate(
-                [self._batch(numbers[at : at + batch], batch) for at in range(0, len(numbers), batch)]
-            )
-        else:
-            rows = self._batch(numbers, len(numbers))
+        rows = in_parts(self._rows, numbers, batch if isinstance(batch, int) else len(numbers))
         return rows[:, self.class_offset or 0 :]
 
-    def _batch(self, numbers: Shaped[np.ndarray, "view *axes"], batch: int) -> Float32[np.ndarray, "view output"]:
-        missing = np.repeat(numbers[:1], batch - len(numbers), axis=0)
-        whole = np.concatenate([numbers, missing]) if len(missing) else numbers
-        (answer,) = self._request.infer([whole]).values()
-        return answer[: len(numbers)].astype(np.float32, copy=False)  # type: ignore[no-any-return]
+    def _rows(self, numbers: Shaped[np.ndarray, "view *axes"]) -> Float32[np.ndarray, "view output"]:
+        (answer,) = self._request.infer([numbers]).values()
+        return answer.astype(np.float32, copy=False)  # type: ignore[no-any-return]
 
     @cached_property
     def _request(self) -> Any:

@@ -16,7 +16,7 @@ def fit_names(
     """A name per class, checked against the number of outputs.
 
     Args:
-        names: The names, in order.
+        names: The names, in order: of the classes, or of all outputs.
         outputs: How many scores the model gives.
         class_offset: How many of the first ones are no classes (1 for models with a background class).
         spec: The model's name, for errors.
@@ -26,8 +26,10 @@ def fit_names(
         InputError: If the names the user gave are more or fewer than the classes.
     """
     classes = outputs - (class_offset or 0)
-    if names is None or len(names) == classes:
-        return None if names is None else tuple(names)
+    if names is None:
+        return None
+    if len(names) in (classes, outputs):
+        return tuple(names[len(names) - classes :])
     if not asked:
         return None
     if len(names) == classes - 1 and class_offset is None:

@@ -42,8 +42,8 @@ def run_by(model: TorchModel, *, runtime: str, precision: str, compile: bool, th
         threads: Of onnxruntime and OpenVINO; None takes all cores.
 
     Returns:
-        A model whose settings say by what it is run; for an exported one also ``largest_difference`` and
-        ``other_top1``, against PyTorch. With ``bf16`` or ``compile`` it has an ``exact`` model.
+        A model whose settings say by what it is run. An exported one has ``checks``: how it was compared with PyTorch,
+        as `compared` gives it. With ``bf16`` or ``compile`` it has an ``exact`` model.
 
     Raises:
         InputError: If it can't be run so.
@@ -78,13 +78,15 @@ def _refuse(model: TorchModel, runtime: str, precision: str, compile: bool) -> N
             raise InputError(
                 "onnxruntime has no bf16 on CPUs", where=model.spec, todo="use --runtime openvino, or torch"
             )
-    if model.task == "embed" and precision == "bf16":
-        raise InputError("bf16 is for classifiers", where=model.spec, todo="leave --precision out")
+    if model.task == "embed":  # what is close is found among classes, and embeddings have none
+        for asked, what, option in ((precision == "bf16", "bf16", "--precision"), (compile, "--compile", "--compile")):
+            if asked:
+                raise InputError(f"{what} is for classifiers", where=model.spec, todo=f"leave {option} out")
 
 
 def _by_torch(model: TorchModel, precision: str, compile: bool) -> TorchModel:
     net = model.net
-    settings = {**model.settings, "precision": BFLOAT16[precision], **({"compiled": True} if compile else {})}
+    settings = {**model.settings, "precision": BFLOAT16[precision], "compiled": compile}
     if compile:
         # one size of batch: every other would be compiled anew, for half a minute
         net = FixedBatch(torch.compile(model.net, dynamic=False), model.batch_size, model.batch_size)  # type: ignore[arg-type]
@@ -134,13 +136,13 @@ class _Exported:
             settings={"runtime": "onnx"},
             remarks=model.remarks,
         )
-        return replace(other, settings={**other.settings, **compared(model, other)})
+        return replace(other, checks=compared(model, other))
 
     def by_openvino(self) -> Model:
         """Answered by OpenVINO."""
         model = self.model
         other = openvino_model(self._onnx(), model, threads=self.threads, precision=BFLOAT16[self.precision])
-        return replace(other, settings={**other.settings, **compared(model, other.exact or other)})
+        return replace(other, checks=compared(model, other.exact or other))
 
 
 def _fastest(ways: list[Callable[[], Model]]) -> Model:

@@ -56,6 +56,11 @@ class TfliteModel:
         return self.runner(self.inputs(views))[:, self.class_offset or 0 :]
 
     @property
+    def at_once(self) -> int:
+        """Two batches, so that no interpreter is idle while views are made and answers put down."""
+        return 2
+
+    @property
     def score_step(self) -> float | None:
         """How far neighbouring scores lie apart, where the output is of 8 bits."""
         return None if self.runner.given.quantisation is None else self.runner.given.quantisation[0]

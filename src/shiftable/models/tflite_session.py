@@ -20,6 +20,7 @@ from shiftable.errors import InputError, missing_extra
 from shiftable.models.image_input import ImageInput, image_input, only_input
 from shiftable.models.numbers import AS_PIXELS, Quantisation
 from shiftable.models.outputs import as_rows, choose_output
+from shiftable.models.parts import filled_up
 from shiftable.models.reasons import reason
 
 TYPES = ("float32", "uint8", "int8")
@@ -80,22 +81,21 @@ class Runner:
     delegate: str
 
     def __call__(self, numbers: Shaped[np.ndarray, "view *axes"]) -> Float32[np.ndarray, "view output"]:
-        """One row per view. A batch of fixed size is filled up with copies of the first view."""
+        """One row per view."""
         batch = self.taken.image.batch or 1
-        if missing := -len(numbers) % batch:
-            return self(np.concatenate([numbers, np.repeat(numbers[:1], missing, axis=0)]))[:-missing]
-        begins, rows = count(0, batch), [np.empty((0, 0), np.float32)] * (len(numbers) // batch)
+        whole = filled_up(numbers, batch)
+        begins, rows = count(0, batch), [np.empty((0, 0), np.float32)] * (len(whole) // batch)
 
         def work(_: int) -> None:
             interpreter = self.idle.get()
             try:
-                while (begin := next(begins)) < len(numbers):
-                    rows[begin // batch] = self._rows(interpreter, numbers[begin : begin + batch])
+                while (begin := next(begins)) < len(whole):
+                    rows[begin // batch] = self._rows(interpreter, whole[begin : begin + batch])
             finally:
                 self.idle.put(interpreter)
 
         list(self.pool.map(work, range(min(self.threads, len(rows)))))
-        return np.concatenate(rows)
+        return np.concatenate(rows)[: len(numbers)]
 
     def _rows(self, interpreter: Any, numbers: Shaped[np.ndarray, "view *axes"]) -> Float32[np.ndarray, "view output"]:
         interpreter.set_tensor(self.taken.number, numbers)

@@ -66,8 +66,8 @@ class TorchModel:
         """The same net, uncompiled and in 32 bits, where this is only a faster likeness of it."""
         if self.exact_net is None:
             return None
-        settings = {name: value for name, value in self.settings.items() if name != "compiled"}
-        return replace(self, net=self.exact_net, exact_net=None, settings={**settings, "precision": "float32"})
+        settings = {**self.settings, "precision": "float32", "compiled": False}
+        return replace(self, net=self.exact_net, exact_net=None, settings=settings)
 
     @cached_property
     def scale_and_offset(self) -> tuple[Tensor, Tensor]:
@@ -140,6 +140,7 @@ def torch_model(
         "layout": "contiguous",
         "folded_norms": 0,
         "precision": "float32",
+        "compiled": False,
     }
     model = TorchModel(
         _own_copy(net, place, spec), spec, weights_sha256, view_size, preprocessing, scores or "logits", class_names,

@@ -68,7 +68,10 @@ class Axis:
         if self.kind == "rate":
             first, last = max(first, 0), min(last, floor(1 / step + 1e-9) if high <= 1 else last)
             last = last if last * step >= high else last + 1
-        last = max(last, first + 1)
+        if last <= first:  # all in one place: to its right, or to its left at the end of the scale
+            first, last = (
+                (first - 1, first) if self.kind == "rate" and (first + 1) * step > 1 + 1e-9 else (first, first + 1)
+            )
         return [round(at * step, 12) for at in range(first, last + 1)]
 
     def place(self, value: float, ticks: Sequence[float]) -> float:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from shiftable.auditing import Estimate, read_audit
-from shiftable.auditing.parity import REFERENCE, Compared, Parity
+from shiftable.auditing.parity import REFERENCE, Compared, Parity, refuse_audits
 from shiftable.auditing.record import write_json
 from shiftable.auditing.variants import VARIANTS
 from shiftable.engine import write_atomically
 from shiftable.report import charts, provenance, wording
 from shiftable.report.audit_content import LONGEST_NOTE
+from shiftable.report.compare_words import points
 from shiftable.report.pages import render
 
 PAGE, RECORD = "report.html", "parity.json"
@@ -49,8 +50,12 @@ def write_parity(parity: Parity, out: str | Path | None = None) -> Path:
 
     Returns:
         The page, ``report.html``: one file that needs no network.
+
+    Raises:
+        InputError: If the folder is an audit's.
     """
     folder = Path(out) if out else parity.folder
+    refuse_audits(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, parity.to_json())
     text = render("parity.html", parity_content(parity))
@@ -181,8 +186,7 @@ def _points(found: Estimate) -> str:
         >>> _points(Estimate(0.021, -0.004, 0.046, 60, 240))
         '+2.1 (−0.4 to +4.6)'
     """
-    text = f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    return text.replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
+    return f"{points(found.value)} ({points(found.low)} to {points(found.high)})"
 
 
 def _percent(share: float) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from shiftable.auditing import Audit, Estimate
 from shiftable.auditing.comparison import Comparison
@@ -23,7 +24,7 @@ def show_audit(console: Console, found: Audit, page: Path) -> None:
         table.add_row(name, *_numbers(each))
     for control, metrics in found.controls.items():
         for name, each in metrics.items():
-            table.add_row(f"[dim]{control}: {name}[/]", *_numbers(each))
+            table.add_row(Text(f"{control}: {name}", "dim"), *_numbers(each))
     recheck = (read_run(found.folder) or {}).get("recheck")
     _show(console, table, found.warnings, page, *([recheck_words(recheck)] if recheck else []))
 
@@ -36,7 +37,7 @@ def show_comparison(console: Console, found: Comparison, page: Path) -> None:
     for each in found.audits:
         cells = [each.stability[figure] for figure in figures]
         table.add_row(
-            each.name,
+            Text(each.name),
             *(f"{cell.value:.4f} ({cell.low:.4f} to {cell.high:.4f})" for cell in cells),
             *(f"{each.metrics[name].value:.3f}" for name in metrics),
         )
@@ -47,23 +48,23 @@ def show_parity(console: Console, found: Parity, page: Path) -> None:
     """A row for every way of feeding the model, and for every other file."""
     table = _table(*COLUMNS)
     for row in parity_rows(found):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     _show(console, table, found.warnings, page, *found.findings)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, overflow="fold")
     return table
 
 
 def _show(console: Console, table: Table, notes: Sequence[str], page: Path, *said: str) -> None:
-    console.print(table, crop=False)
+    console.print(table)
     for sentence in said:
         console.print(sentence, markup=False)
     for note in notes:
-        console.print("[bold]note:[/]", note)
+        console.print(Text("note:", "bold"), Text(note))
     console.print(f"report: {page}", markup=False)
 
 
