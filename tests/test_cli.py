@@ -257,7 +257,7 @@ def test_near_ties_of_a_faster_precision_are_answered_again(run, tmp_path):
     assert run("audit", "demo", "--images", 12, "--out", "exact", "--device", "cpu")[0] == 0
     code, out, _ = run("audit", "demo", "--images", 12, "--out", "fast", "--device", "cpu", "--precision", "bf16")
     assert code == 0
-    assert "answered again in fp32" in out
+    assert "answered again in plain fp32" in out
     found = json.loads((tmp_path / "fast" / "run.json").read_text())["recheck"]
     assert found["threshold"] > 0
     assert 0 < found["rechecked_share"] < 1

@@ -17,7 +17,7 @@ from shiftable.auditing.asking import answer_shard, count_outputs, tabulate_scor
 from shiftable.auditing.metrics import choose_metrics
 from shiftable.auditing.motions import make_motion
 from shiftable.auditing.predictions import positive_from
-from shiftable.auditing.rechecking import Rechecked, first_views, rechecked
+from shiftable.auditing.rechecking import first_views, rechecked
 from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
 from shiftable.auditing.results import Audit, sum_up
 from shiftable.auditing.retrieval import gather_references, tabulate_neighbours, without_labels
@@ -120,16 +120,18 @@ def audit(
     batch_size = int(run["settings"]["batch_size"])
     at_once: int = getattr(model, "at_once", 1)
     shards = partial(_shards, samples, batches=int(run["batches_per_shard"]), batch_size=batch_size)
-    if exact := getattr(model, "exact", None):
-        first = first_views(show, samples)
-        model = rechecked(model, exact, first, top5=labelled, seed=seed, positive_from=threshold)
-    remarks = [*getattr(model, "remarks", ()), *_frames(show), *remarks]
+    exact: Model | None = getattr(model, "exact", None)
+    recheck = exact and rechecked(
+        model, exact, first_views(show, samples), top5=labelled, seed=seed, positive_from=threshold
+    )
+    answering = recheck or model
+    remarks = [*getattr(model, "remarks", ()), *(recheck.remarks if recheck else ()), *_frames(show), *remarks]
     begin = time.perf_counter()
     answered: list[int] = []  # views, call by call; the model may be asked from several threads
 
     def ask(views: np.ndarray) -> np.ndarray:
         answered.append(len(views))
-        return model(views)
+        return answering(views)
 
     tabulated = partial(tabulate_scores, kind, threshold, score_step, keep_scores)
     if embeds:
@@ -148,8 +150,8 @@ def audit(
     if answered:
         seconds, views = time.perf_counter() - begin, sum(answered)
         pace = {"seconds": seconds, "views": views, "views_per_second": views / seconds}
-        recheck = {"recheck": model.summary()} if isinstance(model, Rechecked) else {}
-        write_json(folder / RUN, {**run, **pace, **recheck})
+        again = {"recheck": recheck.summary()} if recheck else {}
+        write_json(folder / RUN, {**run, **pace, **again})
     if not out:
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return found

@@ -115,15 +115,16 @@ def _ties(ties: Mapping[str, float | None]) -> str:
 
 
 def recheck_words(found: Mapping[str, Any]) -> str:
-    """What was asked again in fp32, and whether that was enough.
+    """What was asked again of the exact model, and whether that was enough.
 
     Example:
-        >>> recheck_words({"rechecked_share": 0.156, "checked": 40, "disagreed": 0, "low": 0.0, "high": 0.088})
-        '15.6 % of the views were answered again in fp32; to 0 of 40 others (0.0 to 8.8 %) fp32 has another answer'
+        >>> counts = {"views": 90, "rechecked_share": 0.156, "checked": 40, "disagreed": 0}
+        >>> recheck_words({**counts, "low": 0.0, "high": 0.088})
+        '15.6 % of 90 views were answered again in plain fp32; to 0 of 40 others (0.0 to 8.8 %) that has another answer'
     """
-    again = f"{100 * found['rechecked_share']:.1f} % of the views were answered again in fp32"
+    again = f"{100 * found['rechecked_share']:.1f} % of {found['views']:,} views were answered again in plain fp32"
     interval = f"{100 * found['low']:.1f} to {100 * found['high']:.1f} %"
-    return f"{again}; to {found['disagreed']} of {found['checked']} others ({interval}) fp32 has another answer"
+    return f"{again}; to {found['disagreed']} of {found['checked']} others ({interval}) that has another answer"
 
 
 def _run(audit: Audit) -> list[tuple[str, str]]:
