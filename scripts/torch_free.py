@@ -26,7 +26,7 @@ PINNED = "3.11"
 """The Python that ``constraints.txt`` is for; others take the newest that their pip finds."""
 
 EXTRAS = "onnx,litert,http"
-TOOLS = ("beartype>=0.20", "duckdb>=1.2", "hypothesis>=6.130", "pytest>=8.3", "pytest-xdist>=3.6")
+TOOLS = ("beartype>=0.20", "duckdb>=1.2", "hypothesis>=6.130", "polars>=1.25", "pytest>=8.3", "pytest-xdist>=3.6")
 """What the tests need of the extra ``test``, without the browser, whose tests skip themselves."""
 
 DIFFERING = ("onnx_model", "tflite_model", "http_model", "house", "engine", "audit", "cli", "images")

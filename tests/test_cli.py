@@ -221,7 +221,7 @@ def test_parity_names_a_planted_fault(run, export, tmp_path):
     faulty.write_bytes(export.read_bytes())
     fields = json.loads(export.with_suffix(".json").read_text())
     faulty.with_suffix(".json").write_text(json.dumps(fields | {"color_order": "BGR"}))
-    code, out, _ = run(
+    code, _, _ = run(
         "audit", "demo", "shapes", "--images", 12, "--walks", 1, "--parity", "--against", export, "--against", faulty,
         "--out", "parity",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -29,6 +30,54 @@ def test_batches_give_what_a_loop_gives(sizes, batch_size):
     for number, result in found:
         expected = [row.sum(keepdims=True) * 2 for row in items[number][1]]
         np.testing.assert_array_equal(result, np.array(expected).reshape(-1, 1))
+
+
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 7), st.integers(2, 5))
+def test_calls_at_once_give_the_same_in_the_same_order(sizes, batch_size, at_once):
+    rng = np.random.default_rng(0)
+    items = [(number, list(rng.normal(size=(size, 3)))) for number, size in enumerate(sizes)]
+
+    def call(batch):
+        time.sleep(0.0005 * abs(batch[0, 0]))  # later ones may be done first
+        return batch * 2
+
+    want = list(in_batches(items, lambda batch: batch * 2, batch_size))
+    found = list(in_batches(items, call, batch_size, at_once))
+    assert [item for item, _ in found] == [item for item, _ in want]
+    for (_, rows), (_, expected) in zip(found, want, strict=True):
+        np.testing.assert_array_equal(rows, expected)
+
+
+def test_calls_at_once_do_overlap_and_no_more_than_asked():
+    together, most = threading.Barrier(3, timeout=5), []
+
+    def call(batch):
+        most.append(threading.active_count())
+        together.wait()
+        return batch
+
+    before = threading.active_count()
+    rows = [("all", [np.array([float(at)]) for at in range(9)])]
+    ((_, found),) = in_batches(rows, call, 1, at_once=3)
+    assert found.ravel().tolist() == list(range(9))
+    assert max(most) <= before + 3
+
+
+def test_after_a_call_failed_those_that_wait_are_not_made():
+    made = []
+
+    def call(batch):
+        made.append(batch[0, 0])
+        if batch[0, 0] == 3:
+            raise ValueError("3 is refused")
+        time.sleep(0.01)
+        return batch
+
+    rows = [(at, [np.array([float(at)])]) for at in range(100)]
+    with pytest.raises(ValueError, match="3 is refused"):
+        list(in_batches(rows, call, 1, at_once=2))
+    assert len(made) < 12
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("call")]
 
 
 def _write(items, path):

@@ -161,8 +161,11 @@ def audit(
         compile=compile,
     )
     with _progress() as progress:
-        found: Any = partial(audits.parity, against=open_against(against or [], opened)) if parity else audits.audit
-        found = found(
+        run: Any = audits.audit
+        if parity:
+            others = open_against(against or [], opened, device=device, threads=threads)
+            run = partial(audits.parity, against=others)
+        found = run(
             opened,
             images or "shapes",
             motion=motion,

@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from threading import Event
 from typing import TypeVar
 
 import numpy as np
@@ -48,6 +49,17 @@ def in_batches(
             have -= count
             yield item, joined[:count]
 
+    over = Event()
+
+    def call_if_wanted(batch: Rows) -> Rows:
+        if over.is_set():  # a call that waited, after one before it failed
+            raise CancelledError
+        try:
+            return call(batch)
+        except BaseException:
+            over.set()
+            raise
+
     with ThreadPoolExecutor(at_once, thread_name_prefix="call") if at_once > 1 else nullcontext() as pool:
         under_way: deque[Future[Rows]] = deque()
         try:
@@ -56,7 +68,7 @@ def in_batches(
                     results.append(call(batch)[: len(batch)])
                     yield from ready()
                     continue
-                under_way.append(pool.submit(call, batch))
+                under_way.append(pool.submit(call_if_wanted, batch))
                 while under_way and (len(under_way) > 2 * at_once or under_way[0].done()):
                     results.append(under_way.popleft().result())
                     yield from ready()
@@ -64,6 +76,7 @@ def in_batches(
                 results.append(future.result())
                 yield from ready()
         finally:
+            over.set()
             for future in under_way:
                 future.cancel()
 

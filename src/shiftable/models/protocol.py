@@ -31,6 +31,7 @@ class Model(Protocol):
         size: ``parameters``, ``bytes`` and ``layers`` (those that multiply by weights), each a number or None.
         score_step: How far neighbouring probabilities lie apart that it can tell from one another (8 bits: 1/256).
         at_once: How many batches it is best shown at once, from as many threads. 1 if it has none.
+        as_pixels: Whether it is shown views as they are, and makes numbers of them itself.
         exact: The model that is asked again where its own answers are close, if it is a faster, less exact one.
         checks: What was measured when it was opened, recorded in ``run.json``.
         remarks: What a reader of its audit must know, a sentence each.
