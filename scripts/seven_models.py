@@ -7,8 +7,8 @@ made again.
 """
 
 import argparse
+import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -33,6 +33,9 @@ MODELS: dict[str, list[str]] = {
         }.items()
     },
 }
+LINK = re.compile(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>')
+"""To the audits' own pages and figures, which stay in the folder of results."""
+
 MOTIONS = {"crop": [], "camera": [], "canvas": ["--fill", "black"]}
 WALK = ["--walk", "pairs", "--walks", "3", "--direction", "horizontal"]
 
@@ -57,7 +60,8 @@ def main() -> None:
                     *WALK, "--images", str(options.images), "--out", str(folder))  # fmt: skip
         run("compare", *folders, "--out", str(options.out / motion))
         options.pages.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(options.out / motion / "report.html", options.pages / f"{motion}.html")
+        page = (options.out / motion / "report.html").read_text()
+        (options.pages / f"{motion}.html").write_text(LINK.sub(r"\1", page))
 
 
 def run(*words: str) -> None:

@@ -123,6 +123,6 @@ def _name(compared: Compared) -> str:
 
 def _list(some: Sequence[Compared]) -> str:
     names = [_name(compared) for compared in some]
-    if len(names) > 3:
+    if len(names) > 2:
         return f"{len(names)} of the others"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
