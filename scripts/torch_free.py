@@ -81,7 +81,7 @@ def main() -> int:
 def find_python(version: str) -> str | None:
     """The interpreter of a version like 3.12; None where there is none that starts."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = [str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"))]
+    candidates = [sys.executable] + [str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"))]
     if found := shutil.which(f"python{version}"):
         candidates.append(found)  # last: pyenv's own are there, too, but do not start where no version is chosen
     return next((each for each in candidates if starts(each, version)), None)
