@@ -92,7 +92,7 @@ def test_the_frame_reaches_exactly_the_borders():
     ids=str,
 )
 def test_every_walk_finds_the_room_it_asks_for(walk):
-    stage = camera(IMAGE, RESIZES["bilinear"], VIEW, walk.room_px, True)
+    stage = camera(IMAGE, RESIZES["bilinear"], VIEW, walk.room_steps, True)
     for seed in range(20):
         for path in lay_walks(walk, stage.dy, stage.dx, np.random.default_rng(seed)):
             assert all(dy in stage.dy and dx in stage.dx for dy, dx in path.tolist())

@@ -84,7 +84,7 @@ def test_room_is_made_only_where_it_is_missing():
 )
 def test_the_room_that_is_made_is_enough_for_the_walk(walk, crop):
     tight = Preprocessing(resize_px=32, crop=crop)
-    stage = MOTIONS["crop"].stage(IMAGE[:, :90], tight, (32, 32), walk.room_px, True)
+    stage = MOTIONS["crop"].stage(IMAGE[:, :90], tight, (32, 32), walk.room_steps, True)
     lay_walks(walk, stage.dy, stage.dx, np.random.default_rng(0))
 
 

@@ -3,10 +3,18 @@
 from collections.abc import Callable
 from functools import lru_cache
 
-from shiftable.auditing.stage import Picture, Stage, reach
+from shiftable.auditing.stage import Picture, Stage, Window, reach
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import LETTERBOXES, Size, center_place, deployed_view, resize, resized_size
+from shiftable.models.preprocessing import (
+    LETTERBOXES,
+    Size,
+    center_place,
+    deployed_view,
+    letterbox_place,
+    resize,
+    resized_size,
+)
 
 FramesView = Callable[[int, int], Picture]
 """The view of the frame whose upper left corner is at (y, x)."""
@@ -47,8 +55,28 @@ def camera(
     top, left = room_y // 2, room_x // 2
     in_halves = preprocessing.library == "pillow" and preprocessing.antialias and preprocessing.crop not in LETTERBOXES
     frames_view = (_in_halves if in_halves else _at_once)(image, frame, preprocessing, view_size)
+    shown = _shown(frame, preprocessing, view_size)
+
     # the content moves down when the frame moves up
-    return Stage(lambda dy, dx: frames_view(top - dy, left - dx), reach(top, room_y), reach(left, room_x))
+    def view(dy: int, dx: int) -> Picture:
+        return frames_view(top - dy, left - dx)
+
+    def window(dy: int, dx: int) -> Window:
+        return Window(top - dy + shown.y, left - dx + shown.x, shown.height, shown.width)
+
+    return Stage(view, reach(top, room_y), reach(left, room_x), window=window)
+
+
+def _shown(frame: Size, preprocessing: Preprocessing, view_size: Size) -> Window:
+    """The part of a frame that the view shows, in px of the source; with a letterbox it reaches beyond the frame."""
+    if preprocessing.crop in LETTERBOXES:
+        size, place = letterbox_place(frame, view_size, preprocessing.crop)
+        y, x = -place[0], -place[1]
+    else:
+        size = resized_size(frame, preprocessing.resize_px)
+        y, x = center_place(size, view_size, preprocessing.crop)
+    down, right = frame[0] / size[0], frame[1] / size[1]
+    return Window(y * down, x * right, view_size[0] * down, view_size[1] * right)
 
 
 def _at_once(image: Picture, frame: Size, preprocessing: Preprocessing, view_size: Size) -> FramesView:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from shiftable.auditing.inpainting import inpaint as inpaint_around
-from shiftable.auditing.stage import Picture, Stage, reach
+from shiftable.auditing.stage import Picture, Stage, Window, reach
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import Size, resize, resized_size
@@ -71,8 +71,11 @@ def canvas(
     def view(dy: int, dx: int) -> Picture:
         return resize(placed(top + dy, left + dx), view_size, *how)
 
+    def window(dy: int, dx: int) -> Window:
+        return Window(-top - dy, -left - dx, *canvas_size)
+
     # the picture moves, not the window: it may go up by all that is free above it
-    return Stage(view, reach(free_y - top, free_y), reach(free_x - left, free_x))
+    return Stage(view, reach(free_y - top, free_y), reach(free_x - left, free_x), window=window)
 
 
 def picture_size(image_size: Size, size_px: int) -> Size:

@@ -15,10 +15,15 @@ from shiftable.auditing.camera import camera
 from shiftable.auditing.canvas import FILLS, canvas
 from shiftable.auditing.stage import Picture as Picture
 from shiftable.auditing.stage import Stage as Stage
-from shiftable.auditing.stage import reach
+from shiftable.auditing.stage import Window, reach
 from shiftable.errors import InputError, unknown
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import LETTERBOXES, Size, center_place, letterboxed, resize, resized_size
+
+
+def one_px_a_step(steps: tuple[int, int], view_size: Size, **options: Any) -> tuple[int, int]:
+    """The room of a motion that goes by whole pixels: its steps."""
+    return steps
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,17 @@ class Motion:
         stage: Gets an image ready: (image, preprocessing, view size, room in px along y and x, whether the
             image may be enlarged to have that room), and by name the options.
         options: What else can be chosen, and what is taken where nothing is said.
+        axes: 2 for what moves down and right; 1 for what has one number only, as a size or an angle.
+        room_px: The room in px around the view, along (y, x), that so many steps along (y, x) need of a view of this
+            size; called with (steps, view size) and by name the options.
     """
 
     name: str
     where: Literal["camera", "resized", "canvas", "tensor"]
     stage: Callable[..., Stage]
     options: Mapping[str, Any] = field(default_factory=dict)
+    axes: Literal[1, 2] = 2
+    room_px: Callable[..., tuple[int, int]] = one_px_a_step
 
 
 def crop(
@@ -71,7 +81,10 @@ def crop(
         y, x = top - dy, left - dx  # the content moves down when the window moves up
         return scene[y : y + view_height, x : x + view_width]
 
-    return Stage(view, reach(top, height - view_height), reach(left, width - view_width))
+    def window(dy: int, dx: int) -> Window:
+        return Window(top - dy, left - dx, view_height, view_width)
+
+    return Stage(view, reach(top, height - view_height), reach(left, width - view_width), window=window)
 
 
 def roll(

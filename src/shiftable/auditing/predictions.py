@@ -72,10 +72,13 @@ class Row(NamedTuple):
     control: str | None
     walk: int
     step: int
-    dy: int
-    dx: int
+    dy: float
+    dx: float
     view: int
     """The number of the view among those of the image; the same view may serve several rows."""
+    scale: float = 1.0
+    angle: float = 0.0
+    frame: int | None = None
 
 
 def tabulate(
@@ -120,9 +123,9 @@ def tabulate(
         "step": step,
         "dy": np.array([row.dy for row in rows], float),
         "dx": np.array([row.dx for row in rows], float),
-        "scale": np.ones(len(rows)),
-        "angle": np.zeros(len(rows)),
-        "frame": pa.nulls(len(rows), pa.int32()),
+        "scale": np.array([row.scale for row in rows], float),
+        "angle": np.array([row.angle for row in rows], float),
+        "frame": [row.frame for row in rows],
         "top1": lead[:, 0],
         "top1_p": p[at, lead[:, 0]],
         "top2_p": p[at, second],

@@ -10,6 +10,7 @@ from PIL import Image
 from shiftable.auditing.motions import Motion, Picture, Stage, make_motion, with_room
 from shiftable.auditing.predictions import Row
 from shiftable.auditing.results import Audit
+from shiftable.auditing.stage import Window
 from shiftable.auditing.walks import Path, Walk, lay_walks
 from shiftable.data import Sample
 from shiftable.errors import InputError
@@ -27,11 +28,13 @@ class Shown:
         sample: The image.
         views: The views, each once; the first is the unmoved one.
         rows: The rows that their answers fill.
+        windows: What part of the still scene each view shows, where the motion knows.
     """
 
     sample: Sample
     views: Sequence[Picture]
     rows: Sequence[Row]
+    windows: Sequence[Window] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Show:
     @property
     def room_px(self) -> tuple[int, int]:
         """The room that images must have around the view along (y, x)."""
-        return self.walk.room_px if self.motion.where in ("camera", "resized") else (0, 0)
+        if self.motion.where not in ("camera", "resized"):
+            return 0, 0
+        return self.motion.room_px(self.walk.room_steps, self.view_size, **self.motion.options)
 
     @property
     def enlarged(self) -> float:
@@ -88,18 +93,21 @@ class Show:
             InputError: If the walk leaves the image.
         """
         walks = lay_walks(self.walk, stage.dy, stage.dx, np.random.default_rng([self.seed, number]))
-        center = stage.view(0, 0)
-        views, at = [center], {(0, 0): 0}
-        for place in np.concatenate(walks).tolist():
-            if tuple(place) not in at:
-                at[tuple(place)] = len(views)
-                views.append(stage.view(*place))
-        rows = list(_motion_rows(walks, at))
+        center = stage.view(*stage.home)
+        at = {stage.home: 0}
+        for down, right in np.concatenate(walks).tolist():
+            at.setdefault((down, right), len(at))
+        views = [center, *(stage.view(*place) for place in list(at)[1:])]
+        windows = None if stage.window is None else [stage.window(*place) for place in at]
+        rows = list(_motion_rows(walks, at, stage))
         if self.controls:
+            dy, dx, scale, angle = stage.place(*stage.home)
             for control, walk, view in _control_views(center):
-                rows += [Row(control, walk, 0, 0, 0, 0), Row(control, walk, 1, 0, 0, len(views))]
+                for step, number in enumerate((0, len(views))):
+                    rows.append(Row(control, walk, step, dy, dx, number, scale, angle))
                 views.append(view)
-        return Shown(sample, views, rows)
+                windows = windows and [*windows, windows[0]]
+        return Shown(sample, views, rows, windows)
 
     @property
     def views_per_image(self) -> int:
@@ -122,10 +130,11 @@ def show_again(audit: Audit) -> Show:
     )
 
 
-def _motion_rows(walks: Sequence[Path], view_at: dict[tuple[int, int], int]) -> Iterator[Row]:
-    for walk, places in enumerate(walks):
-        for step, (dy, dx) in enumerate(places.tolist()):
-            yield Row(None, walk, step, dy, dx, view_at[dy, dx])
+def _motion_rows(walks: Sequence[Path], view_at: dict[tuple[int, int], int], stage: Stage) -> Iterator[Row]:
+    for walk, steps in enumerate(walks):
+        for step, (down, right) in enumerate(steps.tolist()):
+            dy, dx, scale, angle = stage.place(down, right)
+            yield Row(None, walk, step, dy, dx, view_at[down, right], scale, angle)
 
 
 def _control_views(view: Picture) -> Iterator[tuple[str, int, Picture]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -9,19 +10,49 @@ from jaxtyping import UInt8
 Picture = UInt8[np.ndarray, "height width 3"]
 
 
+class Place(NamedTuple):
+    """Where a view was taken, as the table says it: the content moves by ``dy`` px down and ``dx`` px right."""
+
+    dy: float = 0.0
+    dx: float = 0.0
+    scale: float = 1.0
+    """How many times larger the content appears."""
+    angle: float = 0.0
+    """How far the content is turned, in degrees counter-clockwise."""
+
+
+class Window(NamedTuple):
+    """The part of the still scene that a view shows, in px of the place where the motion happens.
+
+    So a thing at (y, x) px of a view of ``height_px`` × ``width_px`` lies at (window.y + y · window.height /
+    height_px, window.x + x · window.width / width_px) of the scene, wherever the view was taken.
+    """
+
+    y: float
+    x: float
+    height: float
+    width: float
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One image, ready to be moved.
+    """One image, ready to be moved. A motion goes in whole steps, along one axis or two.
 
     Args:
-        view: The view at (dy, dx), without a copy where that can be.
-        dy: The offsets at which the view stays inside the image.
-        dx: The same, to the right.
+        view: The view that many steps down and right, without a copy where that can be.
+        dy: The steps at which the view stays inside the image; down, or along the only axis.
+        dx: The same, to the right; only 0 where a motion has one axis.
+        place: What a step is: the place of the view, for the table.
+        window: What part of the still scene the view shows; None where it shows no upright rectangle of it.
+        home: The step whose answer the others are compared with: the deployed view, or the next one that may be shown.
     """
 
     view: Callable[[int, int], Picture]
     dy: range
     dx: range
+    place: Callable[[int, int], Place] = Place
+    window: Callable[[int, int], Window] | None = None
+    home: tuple[int, int] = (0, 0)
 
 
 def reach(place: int, last: int) -> range:

@@ -49,7 +49,7 @@ class Walk:
     radius_px: int = 3
 
     @property
-    def room_px(self) -> tuple[int, int]:
+    def room_steps(self) -> tuple[int, int]:
         """The room that the places need along (y, x): even, for the deployed place is in its middle."""
         if self.shape == "sweep":
             dy, dx = DIRECTIONS[self.direction or "vertical"]

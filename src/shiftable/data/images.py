@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from shiftable.data.boxes import Box
 from shiftable.data.decoding import Picture, decode, read_file
 from shiftable.errors import InputError
 
@@ -32,11 +33,13 @@ class Sample:
         id: Its name, unique in the data set and the same on every machine.
         label: The index of its class, or None where it is not known.
         read: Gives its pixels: RGB, uint8. Can be pickled. Raises InputError where they can't be read.
+        boxes: Where its objects are, or None where that is not known.
     """
 
     id: str
     label: int | None
     read: Callable[[], Picture]
+    boxes: tuple[Box, ...] | None = None
 
 
 def list_samples(source: str | Path) -> list[Sample]:
