@@ -10,8 +10,9 @@ from fakes import FakeModel, hashed, histogram, pictures
 
 import shiftable as sh
 from shiftable.auditing import show_again
-from shiftable.data import Sample
+from shiftable.data import Box, Sample
 from shiftable.errors import InputError
+from shiftable.models import Preprocessing
 
 MODEL = FakeModel(hashed, scores="logits")
 SAMPLES = pictures(40, (48, 64), labels=[number % 20 for number in range(40)])
@@ -322,3 +323,29 @@ def test_agrees_with_the_published_reference(shared, net):
         assert near(audit.metrics["p_top1_change"], change)
         assert near(audit.metrics["mac"], mac)
         assert audit.metrics["accuracy"].low < accuracy < audit.metrics["accuracy"].high
+
+
+def test_keeping_a_box_needs_boxes_and_compares_steps_only():
+    boxes = {sample.id: (Box(20.0, 14.0, 40.0, 34.0),) for sample in SAMPLES[:4]}
+    with pytest.raises(InputError, match="--boxes: the motion keep-box needs to know where the objects are"):
+        sh.audit(MODEL, SAMPLES[:4], motion="keep-box")
+    with pytest.raises(InputError, match="the motion crop does not look at boxes"):
+        sh.audit(MODEL, SAMPLES[:4], boxes=boxes)
+    model = FakeModel(hashed, (24, 32), preprocessing=Preprocessing(resize_px=30), scores="logits")
+    audit = sh.audit(model, SAMPLES[:4], motion="keep-box", boxes=boxes, steps=5)
+    assert {"p_top1_change", "mac", "accuracy", "jaggedness_per_step"} <= set(audit.metrics)
+    assert not {"jaggedness", "jaggedness_self", "worst_case_accuracy", "share_constant"} & set(audit.metrics)
+    with pytest.raises(InputError, match="share_constant can't be compared"):
+        sh.audit(model, SAMPLES[:4], motion="keep-box", boxes=boxes, metrics=["share_constant"])
+    other = {**boxes, "image-0": (Box(21.0, 14.0, 40.0, 34.0),)}
+    again = sh.audit(model, SAMPLES[:4], motion="keep-box", boxes=other, steps=5)
+    assert again.images["boxes_sha256"] != audit.images["boxes_sha256"]
+    assert "boxes_sha256" not in sh.audit(MODEL, SAMPLES[:2], steps=3).images
+
+
+def test_the_floor_of_an_interpolation_is_recorded():
+    audit = sh.audit(MODEL, SAMPLES[:2], motion="subpixel", step=0.25, on="roll", steps=3)
+    assert audit.motion["step"] == 0.25
+    assert audit.motion["floor"]["floor_levels"] > 0
+    assert show_again(audit).motion.options == {"step": 0.25, "on": "roll"}
+    assert "floor" not in sh.audit(MODEL, SAMPLES[:2], steps=3).motion

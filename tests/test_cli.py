@@ -267,7 +267,7 @@ def test_near_ties_of_a_faster_precision_are_answered_again(run, tmp_path):
 
 
 def test_an_address_leaves_no_secret_in_the_folder_it_names():
-    from shiftable.cli import _short_name
+    from shiftable.cli.opening import short_name as _short_name
 
     assert _short_name("https://me:secret@host:8321/models/resnet?key=hidden") == "resnet"
     assert _short_name("http://127.0.0.1:8321/") == "127_0_0_1_8321"

@@ -19,8 +19,8 @@ SIZES = [
     Preprocessing(resize_px=(70, 80)),
 ]
 
-PIXELWISE = [motion for motion in MOTIONS.values() if motion.where in ("resized", "tensor")]
-"""Motions of the view's own pixels; camera and canvas have tests of their own."""
+PIXELWISE = [MOTIONS["crop"], MOTIONS["roll"]]
+"""Motions by whole pixels of the view; the others have tests of their own."""
 
 every_motion = pytest.mark.parametrize("motion", PIXELWISE, ids=lambda motion: motion.name)
 every_size = pytest.mark.parametrize("preprocessing", SIZES, ids=["short", "bicubic", "squash"])
@@ -111,3 +111,75 @@ def test_motions_refuse_what_they_do_not_have(name, given, says):
 def test_options_left_out_are_the_motions_own():
     assert make_motion("canvas", fill=None).options == MOTIONS["canvas"].options
     assert make_motion("crop", fill=None, size_px=None) == MOTIONS["crop"]
+
+
+MARKED = np.full((90, 131, 3), 114, np.uint8)
+MARKED[38:46, 57:69] = 255
+MARK = (42.0, 63.0)
+"""Its middle, in px from the top left corner of the image."""
+
+WINDOWED = {
+    "crop": ("crop", {}, Preprocessing(resize_px=(90, 131)), 0.0),
+    "crop, resized": ("crop", {}, Preprocessing(resize_px=64), 0.0),
+    "crop, letterbox": ("crop", {}, Preprocessing(crop="letterbox"), 0.0),
+    "camera": ("camera", {}, Preprocessing(resize_px=45), 0.15),
+    "camera, squash": ("camera", {}, Preprocessing(resize_px=(50, 44)), 0.15),
+    "camera, letterbox": ("camera", {}, Preprocessing(crop="letterbox"), 0.15),
+    "camera, corner": ("camera", {}, Preprocessing(crop="letterbox-corner"), 0.15),
+    "canvas": ("canvas", {}, Preprocessing(resize_px=45), 0.0),
+    "canvas of another size": ("canvas", {"canvas_px": 70}, Preprocessing(resize_px=45), 0.15),
+    "subpixel": ("subpixel", {"step": 0.3}, Preprocessing(resize_px=64), 0.15),
+    "subpixel, letterbox": ("subpixel", {"step": 0.3}, Preprocessing(crop="letterbox"), 0.15),
+    "scale": ("scale", {}, Preprocessing(resize_px=64), 0.15),
+    "scale, letterbox": ("scale", {}, Preprocessing(crop="letterbox"), 0.15),
+    "scale on canvas": ("scale", {"on": "canvas"}, Preprocessing(resize_px=45), 0.15),
+}
+
+
+def seen_at(view):
+    """Where the middle of the mark is, in px from the top left corner of the view."""
+    light = (view.astype(float).mean(axis=-1) - 114).clip(0)
+    return [float((np.arange(side) + 0.5) @ light.sum(axis=1 - axis) / light.sum()) for axis, side in enumerate(VIEW)]
+
+
+@pytest.mark.parametrize(("name", "options", "preprocessing", "tolerance"), WINDOWED.values(), ids=WINDOWED)
+def test_a_thing_in_a_view_lies_at_the_same_px_of_the_scene_wherever_the_view_was_taken(
+    name, options, preprocessing, tolerance
+):
+    stage = make_motion(name, **options).stage(MARKED, preprocessing, VIEW, (12, 12), True)
+    near = [(i, j) for i in stage.dy for j in stage.dx if max(abs(i), abs(j)) <= 6]
+    found = []
+    for place in near[:: max(1, len(near) // 30)]:
+        (y, x), window = seen_at(stage.view(*place)), stage.window(*place)
+        found.append((window.y + y * window.height / VIEW[0], window.x + x * window.width / VIEW[1]))
+    np.testing.assert_allclose(found, np.broadcast_to(found[0], np.shape(found)), rtol=0, atol=max(tolerance, 1e-9))
+    if name == "camera" or preprocessing.resize_px == (90, 131):  # the scene is the image itself
+        np.testing.assert_allclose(found[0], MARK, rtol=0, atol=max(tolerance, 1e-9))
+
+
+def test_what_is_no_upright_part_of_the_scene_has_no_window():
+    for name, options in [("roll", {}), ("rotate", {}), ("subpixel", {"on": "roll"})]:
+        assert make_motion(name, **options).stage(IMAGE, SIZES[0], VIEW, (0, 0), True).window is None
+
+
+@pytest.mark.parametrize("motion", MOTIONS.values(), ids=lambda motion: motion.name)
+def test_options_given_back_make_the_same_motion(motion):
+    """As a record gives them back, so that an audit can be shown again."""
+    made = make_motion(motion.name, seed=3)
+    again = make_motion(motion.name, seed=3, **made.options)
+    assert (again.options, again.where) == (made.options, made.where)
+    assert {**motion.options, **made.options} == made.options
+
+
+def test_only_what_draws_gets_a_seed():
+    for motion in MOTIONS.values():
+        stage = make_motion(motion.name, seed=7).stage
+        assert ("seed" in getattr(stage, "keywords", {})) == motion.draws
+
+
+def test_a_motion_of_one_axis_has_one_column_of_places():
+    for motion in MOTIONS.values():
+        if not motion.needs_boxes:
+            stage = make_motion(motion.name).stage(IMAGE, SIZES[0], VIEW, (8, 8), True)
+            assert (stage.dx == range(1)) == (motion.axes == 1)
+            assert stage.place(0, 0) == (0, 0, 1, 0)

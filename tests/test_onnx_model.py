@@ -472,7 +472,7 @@ def test_inputs_that_are_no_images_are_refused(saved):
 def test_outputs_that_are_no_rows_are_refused(saved, shared):
     message = refused(str(shared / "models" / "fastestdet_coco.onnx"))
     assert "its output is 758 (1×85×22×22 float32)" in message
-    assert "only classifiers and embedders are audited" in message
+    assert "give a --decoder" in message
 
 
 def test_of_several_outputs_the_one_with_rows_is_taken(saved):
@@ -497,7 +497,7 @@ def test_nan_is_refused(saved):
 def test_options_that_a_file_does_not_take_are_refused(saved):
     path = saved(linear())
     assert "--model-arg is for models that are built here" in refused(path, model_args={"depth": 3})
-    assert "task 'detect'" in refused(path, task="detect")
+    assert "nothing says what its outputs mean; say --decoder" in refused(path, task="detect")
     assert "--weights is for PyTorch models" in refused(path, weights="x.safetensors")
 
 

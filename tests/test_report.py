@@ -9,17 +9,22 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from fakes import FakeModel, checkerboards, parity, pictures
+from fakes import FakeModel, checkerboards, hashed, parity, pictures
 from PIL import Image
 
 import shiftable as sh
 from shiftable.auditing import METRICS, show_again
-from shiftable.data import Sample
+from shiftable.auditing.metrics import FRAMES
+from shiftable.auditing.motions import MOTIONS
+from shiftable.auditing.stage import Place, Stage
+from shiftable.auditing.walks import lay_walks
+from shiftable.data import Box, Sample
 from shiftable.errors import InputError
-from shiftable.report import wording
+from shiftable.report import provenance, wording
 from shiftable.report.heat_map import MOST_CELLS, MOST_ROWS, most_rows
+from shiftable.report.motion_words import MOTION_WORDS
 from shiftable.report.tallies import choose_rows, choose_worst, rows_of, steepness, tally
-from shiftable.report.worst_cases import worst_case
+from shiftable.report.worst_cases import step_at, worst_case
 
 WALKS = ("sweep", "pairs", "random", "grid")
 MOST_BYTES = 5_000_000
@@ -248,7 +253,7 @@ def test_a_whole_shard_may_be_unusable(tmp_path):
 
 
 def test_every_metric_has_words():
-    assert set(wording.METRIC_WORDS) == set(METRICS)
+    assert set(wording.METRIC_WORDS) == {name for name, metric in METRICS.items() if metric.walks != FRAMES}
     assert set(wording.TOGETHER) <= set(METRICS)
 
 
@@ -263,6 +268,192 @@ def test_the_page_is_the_same_every_time(swept):
 def test_names_must_be_as_many_as_classes(swept):
     with pytest.raises(InputError, match="3 class names for 16 classes"):
         sh.write_report(swept[0], class_names=["a", "b", "c"])
+
+
+# Every motion
+
+BOXES = [(Box(8, 8, 14, 12),), (Box(5, 6, 11, 11),), (Box(6, 5, 12, 13),)]
+"""So that a view of 8 × 8 px of pictures of 16 × 20 px has 4 places down or more, but not equally many."""
+
+EVERY_MOTION = {
+    "crop": ({}, "Moved by one pixel, ", "moved by one pixel", "one pixel apart", "px down"),
+    "camera": ({}, "Moved in front of the camera by one pixel, ", "camera by one pixel", "one pixel apart", "px down"),
+    "canvas": ({"size_px": 2}, "Moved by one pixel, ", "moved by one pixel", "one pixel apart", "px down"),
+    "roll": ({}, "Rolled round by one pixel, ", "rolled round by one pixel", "one pixel apart", "px down"),
+    "subpixel": ({}, "Moved by 1/8 of a pixel, ", "moved by 1/8 of a pixel", "1/8 of a pixel apart", "px down"),
+    "scale": ({}, "Made one pixel larger, ", "made one pixel larger", "one pixel apart in size", "px larger"),
+    "rotate": ({"step": 0.5}, "Turned by 0.5°, ", "turned by 0.5°", "0.5° apart", "° counter-clockwise"),
+    "keep-box": ({}, "Moved by one pixel, its object whole in view, ", "whole in view", "one pixel apart", "the walk"),
+}
+"""Options, how the headline begins, the control's row, how the views of a pair differ, the axis of the heat map."""
+
+TOO_FAR = {("camera", "pairs"), *((motion, "random") for motion in ("camera", "canvas", "roll", "scale"))}
+"""Walks that need more room than there is in such small pictures."""
+
+every_motion = pytest.mark.parametrize("motion", EVERY_MOTION)
+RESTLESS = FakeModel(hashed, scores="logits")
+
+
+def _boxed(count):
+    return [replace(sample, boxes=BOXES[at % 3]) for at, sample in enumerate(_samples(count))]
+
+
+def _audited(motion, out, count=6, walk="sweep", **options):
+    chosen = {"steps": 7} if walk == "sweep" else {}
+    given = {**EVERY_MOTION[motion][0], **chosen, **options}
+    return sh.audit(RESTLESS, _boxed(count), motion=motion, walk=walk, out=out, **given)
+
+
+def test_every_motion_is_here():
+    assert set(EVERY_MOTION) == set(MOTIONS) == set(MOTION_WORDS)
+
+
+@pytest.mark.usefixtures("page_only")
+@every_motion
+def test_every_motion_has_its_words(motion, tmp_path):
+    _, headline, row, apart, axis = EVERY_MOTION[motion]
+    audit = _audited(motion, tmp_path)
+    page = sh.write_report(audit, samples=_boxed(6))
+    text = " ".join(unescape("".join(Tags(page).words)).split())
+    assert f"{headline}fake changes its answer" in text
+    assert row in text
+    assert f"Of two views {apart}, how often" in text
+    assert f"per image, {apart}," in text
+    assert ("steps of" in text) == ("step" in MOTIONS[motion].options)
+    assert axis in text
+    assert any(tag == "img" for tag, _ in Tags(page).tags)
+    if MOTIONS[motion].axes == 1 or motion == "subpixel":
+        assert not re.search(r"one pixel (down|apart,|further)|moved by one", text)
+
+
+@pytest.mark.parametrize("motion", ["rotate", "scale", "keep-box"])
+def test_motions_of_another_kind_have_their_figures(motion, tmp_path):
+    sh.write_report(_audited(motion, tmp_path, count=3), samples=_boxed(3))
+    figures = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"heatmap.png", "worst-1.png", "flips.png" if motion == "keep-box" else "jaggedness.png"} <= figures
+
+
+@pytest.mark.usefixtures("page_only")
+@pytest.mark.parametrize("walk", WALKS)
+@every_motion
+def test_every_motion_has_a_page_for_every_walk_it_can_take(motion, walk, tmp_path):
+    if walk == "grid" and (MOTIONS[motion].axes == 1 or MOTIONS[motion].needs_boxes):
+        with pytest.raises(InputError, match="has no grid"):
+            _audited(motion, tmp_path, walk=walk)
+        return
+    if (motion, walk) in TOO_FAR:
+        return
+    audit = _audited(motion, tmp_path, 3, walk, **({"step": 0.1} if motion == "subpixel" else {}))
+    heat, text = _heat(sh.write_report(audit, samples=_boxed(3))), (tmp_path / "report.html").read_text("utf-8")
+    assert len(heat["ids"]) == audit.images["count"]
+    if walk == "random":
+        assert {"subpixel": "at most 3.1 px apart", "rotate": "at most 15.5° apart"}.get(motion, "31 px apart") in text
+    if (motion, walk) == ("subpixel", "grid"):
+        assert "from 0.3 px up to 0.3 px down" in text
+
+
+@pytest.mark.usefixtures("page_only")
+@every_motion
+def test_cells_and_views_of_every_motion_are_at_their_places(motion, tmp_path):
+    audit = _audited(motion, tmp_path)
+    heat = _heat(sh.write_report(audit, samples=_boxed(6)))
+    for number, image in enumerate(heat["ids"]):
+        rows = _rows(audit, image)
+        shared = heat["places"][0] if len(heat["places"]) == 1 else heat["places"][number]
+        told = [_spoken(heat["of"], place) for place in shared]
+        for cell, row in enumerate(rows):
+            assert told[cell] == wording.place(row["dy"], row["dx"], row["scale"], row["angle"])
+        assert all(top == -1 for top in heat["top"][number][len(rows) :])
+    show, samples = show_again(audit), {sample.id: sample for sample in _boxed(6)}
+    rows = rows_of(audit, [0, 1])[0]
+    case = worst_case(rows, "class {}".format, show, samples[rows.images[0]])
+    stage, table = show.stage(samples[case.image]), _rows(audit, case.image)
+    asked = {wording.place(row["dy"], row["dx"], row["scale"], row["angle"]): row for row in table}
+    (path,) = lay_walks(
+        show.walk, stage.dy, stage.dx, np.random.default_rng(0), home=stage.home, shorten=show.motion.needs_boxes
+    )
+    for view in case.strip:
+        np.testing.assert_array_equal(view.picture, stage.view(*path[asked[view.place]["step"]].tolist()))
+    assert (np.diff(case.offsets) > 0).all()
+
+
+def _spoken(of, place):
+    """A cell's place as the page's script says it."""
+    return {
+        "shift": lambda: wording.place(*place),
+        "scale": lambda: wording.place(0, 0, 1 + place[0] / 100),
+        "angle": lambda: wording.place(0, 0, 1, place[0]),
+    }[of]()
+
+
+@every_motion
+def test_every_motion_is_shown_again_from_its_record(motion, tmp_path):
+    audit = _audited(motion, tmp_path, count=3)
+    found = {**audit.motion, "floor": {"share": 0.02}, "of a later version": 1}
+    show = show_again(replace(audit, motion=found))
+    for number, sample in enumerate(_boxed(3)):
+        shown = show(number, sample)
+        expected = _rows(audit, sample.id)
+        moved = [row for row in shown.rows if row.control is None]
+        assert [tuple(row[name] for name in PLACES) for row in expected] == [
+            tuple(getattr(row, name) for name in PLACES) for row in moved
+        ]
+        answers = hashed(np.stack([shown.views[row.view] for row in moved])).argmax(axis=1)
+        assert answers.tolist() == [row["top1"] for row in expected]
+
+
+PLACES = ("walk", "step", "dy", "dx", "scale", "angle")
+
+
+@pytest.mark.usefixtures("page_only")
+def test_sweeps_of_differing_length_leave_cells_empty(tmp_path):
+    audit = _audited("keep-box", tmp_path, steps=33)
+    heat = _heat(sh.write_report(audit))
+    lengths = [len(_rows(audit, image)) for image in heat["ids"]]
+    assert len(set(lengths)) > 1
+    assert heat["tile"] == [1, max(lengths)]
+    for top, length in zip(heat["top"], lengths, strict=True):
+        assert top.count(-1) == max(lengths) - length
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "White is where a walk has no more places." in text
+    assert "<span>1</span><span>place along the walk</span>" in text
+
+
+@pytest.mark.usefixtures("page_only")
+def test_the_floor_of_an_interpolation_stands_beside_the_controls(tmp_path):
+    audit = _audited("rotate", tmp_path)
+    floor = {"step_levels": 6.1, "floor_levels": 0.122, "share": 0.02}
+    text = sh.write_report(replace(audit, motion={**audit.motion, "floor": floor})).read_text("utf-8")
+    said = "Of the change between neighbouring views, 2 % is the instrument's own (0.12 of 6.1 grey levels)."
+    assert said in unescape(text)
+    still = {name: value for name, value in audit.motion.items() if name != "floor"}
+    assert 'id="floor"' not in sh.write_report(replace(audit, motion=still)).read_text("utf-8")
+
+
+def test_a_step_is_found_again_by_its_place():
+    stage = Stage(
+        lambda i, j: np.zeros((1, 1, 3), np.uint8), range(-9, 3), range(4, 8), lambda i, j: Place(i / 10, j / 10),
+        home=(0, 4),
+    )  # fmt: skip
+    for step in [(-9, 4), (2, 7), (0, 5)]:
+        assert step_at(stage, stage.place(*step)) == step
+    assert step_at(stage, Place(0.3, 0.5)) is None
+    assert step_at(stage, Place(0.1, 0.5, 1.1)) is None
+    turning = Stage(stage.view, range(-9, 3), range(1), lambda i, j: Place(angle=i / 3))
+    assert step_at(turning, Place(angle=-8 / 3)) == (-8, 0)
+
+
+@pytest.mark.parametrize("command", [{"motion": "rotate", "step": 0.5}, {"motion": "scale"}, {"motion": "crop"}])
+@pytest.mark.usefixtures("page_only")
+def test_the_command_has_no_options_that_were_not_taken(command, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for sample in _samples(3):
+        Image.fromarray(sample.read()).save(tmp_path / "photos" / f"{sample.id}.png")
+    audit = sh.audit(RESTLESS, tmp_path / "photos", steps=5, out=tmp_path / "out", **command)
+    words = provenance.command(audit)
+    assert "None" not in words
+    assert ("--direction" in words) == (command["motion"] == "crop")
+    assert ("--step 0.5" in words) == ("step" in command)
 
 
 # Pictures
@@ -386,6 +577,23 @@ def test_the_page_asks_for_nothing_and_shows_the_cell_under_the_pointer(browser,
         assert wording.place(*heat["places"][0][cell]) in told
         assert f"{heat['names'][heat['top'][image][cell]]}, {heat['p'][image][cell] / 10:.1f} %" in told
     assert [url for url in heard["requests"] if not url.startswith("data:")] == [page.as_uri()]
+    assert heard["complaints"] == []
+    tab.close()
+
+
+@pytest.mark.usefixtures("page_only")
+@pytest.mark.parametrize("motion", ["rotate", "scale", "subpixel", "keep-box"])
+def test_the_pointer_says_where_a_view_is_in_every_motions_words(motion, browser, tmp_path):
+    audit = _audited(motion, tmp_path)
+    page = sh.write_report(audit)
+    heat = _heat(page)
+    tab, heard = _open(browser, page)
+    canvas, tip = tab.locator("#heat-map canvas"), tab.locator("#heat-map .tip")
+    for image, cell in [(0, 0), (2, 3), (5, heat["tile"][1] - 1)]:
+        canvas.hover(position=_center(tab, heat, image, cell))
+        row = dict(enumerate(_rows(audit, heat["ids"][image]))).get(cell)
+        told = wording.place(row["dy"], row["dx"], row["scale"], row["angle"]) if row else "no view here"
+        assert tip.inner_text().split("\n")[1] == told
     assert heard["complaints"] == []
     tab.close()
 

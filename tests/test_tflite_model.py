@@ -314,7 +314,7 @@ def test_the_shared_detectors_are_refused(shared):
     folder = shared / "models"
     message = refused(str(folder / "deeplabv3_mnv2_pascal_quant.tflite"))
     assert "1×513×513 int64" in message
-    assert "only classifiers and embedders are audited" in message
+    assert "give a --decoder" in message
     assert "1×1×17×3 float32" in refused(str(folder / "movenet_single_pose_lightning_ptq.tflite"))
 
 
@@ -410,7 +410,7 @@ def test_nan_is_refused(saved):
 def test_options_that_a_file_does_not_take_are_refused(saved):
     path = saved(small())
     assert "--model-arg is for models that are built here" in refused(path, model_args={"depth": 3})
-    assert "task 'segment'" in refused(path, task="segment")
+    assert "are not one map of classes; say --decoder" in refused(path, task="segment")
     assert "--device: device 'cuda' can't be used" in refused(path, device="cuda")
     assert "--weights is for PyTorch models" in refused(path, weights="x.safetensors")
 

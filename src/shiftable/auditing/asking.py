@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +15,20 @@ from shiftable.engine import in_batches
 from shiftable.errors import InputError
 from shiftable.models import Model
 
+Rows = TypeVar("Rows")
+
 
 def count_outputs(model: Model) -> int:
-    """How many classes the model tells apart, or how wide its embeddings are, from its answer to a grey view."""
+    """How many classes the model tells apart, or how wide its embeddings are, from its answer to a grey view.
+
+    Raises:
+        InputError: If it answers no row of scores, or a single one.
+    """
     if model.task not in ("classify", "embed"):
         raise InputError(
-            f"models for the task {model.task!r} can't be audited yet", todo="give a classifier or an embedder"
+            f"models for the task {model.task!r} answer no row of scores",
+            where=model.spec,
+            todo="give a classifier or an embedder",
         )
     answer = np.asarray(model(np.full((1, *model.view_size, 3), 128, np.uint8)))
     if answer.ndim != 2 or len(answer) != 1:
@@ -36,17 +45,26 @@ def count_outputs(model: Model) -> int:
 
 def answer_shard(
     ask: Callable[[np.ndarray], np.ndarray],
-    tabulated: Callable[[Shown, np.ndarray], pa.Table],
-    outputs: int,
-    classes: int,
+    tabulated: Callable[[Shown, np.ndarray], Rows],
+    write: Callable[[Sequence[Rows], Sequence[dict[str, str]], Path], None],
     batch_size: int,
     at_once: int,
     strict: bool,
-    keep_scores: bool,
     loaded: Iterable[Shown | InputError],
     path: Path,
 ) -> None:
-    """One shard: ask the model about all views and write the table."""
+    """One shard: ask the model about all views and write the table.
+
+    Args:
+        ask: Gives one answer per view.
+        tabulated: The rows of one image.
+        write: Given the rows of all images, and the images that could not be used, writes the shard's file.
+        batch_size: Views at once.
+        at_once: Batches at once.
+        strict: Stop at an image that can't be used.
+        loaded: The images, or what is wrong with them.
+        path: The shard's file.
+    """
     skipped: list[dict[str, str]] = []
 
     def usable() -> Iterator[tuple[Shown, Sequence[np.ndarray]]]:
@@ -58,10 +76,21 @@ def answer_shard(
             else:
                 skipped.append({"image": str(shown.where), "reason": shown.what})
 
-    tables = [
-        tabulated(shown, _checked(answers, outputs, shown))
-        for shown, answers in in_batches(usable(), ask, batch_size, at_once)
-    ]
+    tables = [tabulated(shown, answers) for shown, answers in in_batches(usable(), ask, batch_size, at_once)]
+    write(tables, skipped, path)
+
+
+def checked_scores(
+    tabulated: Callable[[Shown, np.ndarray], pa.Table], outputs: int, shown: Shown, scores: np.ndarray
+) -> pa.Table:
+    """The rows of one image, its scores looked at before."""
+    return tabulated(shown, _checked(scores, outputs, shown))
+
+
+def write_scores(
+    classes: int, keep_scores: bool, tables: Sequence[pa.Table], skipped: Sequence[dict[str, str]], path: Path
+) -> None:
+    """One shard's rows, in its file."""
     write_part(tables, skipped, classes, keep_scores, path)
 
 

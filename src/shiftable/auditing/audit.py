@@ -1,6 +1,5 @@
 """The audit: how often a model changes its mind when the picture moves by one pixel."""
 
-import hashlib
 import shutil
 import tempfile
 import time
@@ -13,22 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from shiftable.auditing.asking import answer_shard, count_outputs, tabulate_scores
-from shiftable.auditing.metrics import choose_metrics
+from shiftable.auditing.asking import answer_shard, checked_scores, tabulate_scores, write_scores
+from shiftable.auditing.floors import interpolation_floor
 from shiftable.auditing.motions import make_motion
-from shiftable.auditing.predictions import positive_from
+from shiftable.auditing.preparing import Boxes, Labels, Prepared, describe, find_images, prepare
 from shiftable.auditing.rechecking import first_views, rechecked
 from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
 from shiftable.auditing.results import Audit, sum_up
-from shiftable.auditing.retrieval import gather_references, tabulate_neighbours, without_labels
-from shiftable.auditing.scoring import Kind
-from shiftable.auditing.showing import Show, show_or_say
+from shiftable.auditing.retrieval import gather_references, tabulate_neighbours
+from shiftable.auditing.showing import Show, Shown, show_or_say
+from shiftable.auditing.tasks import PLACED, check_windows, clear_drafts, gathered, write_tables
 from shiftable.auditing.walks import make_walk
-from shiftable.data import Sample, check_labels, find_samples, label_by_folder, label_by_table, read_labels
+from shiftable.data import Sample
 from shiftable.engine import run_shards
 from shiftable.errors import InputError
 from shiftable.models import Model, open_model
-from shiftable.models.outputs import check_background
 
 
 def audit(
@@ -36,16 +34,22 @@ def audit(
     images: str | Path | Sequence[Sample],
     *,
     motion: str = "crop",
+    step: float | None = None,
+    on: str | None = None,
     fill: str | None = None,
     size_px: int | None = None,
     canvas_px: int | None = None,
+    boxes: Boxes = None,
+    at: str | None = None,
     walk: str = "sweep",
     steps: int | None = None,
     direction: str | None = None,
     walks: int | None = None,
     radius_px: int | None = None,
-    labels: str | Path | Mapping[str, int] | None = None,
+    labels: Labels = None,
     threshold: float | None = None,
+    score_threshold: float | None = None,
+    match_threshold: float | None = None,
     metrics: Sequence[str] | None = None,
     controls: bool = True,
     enlarge: bool = True,
@@ -67,10 +71,14 @@ def audit(
     Args:
         model: An open model, or a name for `open_model`.
         images: As `find_samples` takes them, or samples.
-        motion: What moves: one of ``MOTIONS``.
+        motion: What moves: one of ``MOTIONS``; the next seven are options of some, see there.
+        step: How far a step goes, of motions that don't go by whole pixels.
+        on: What such a motion moves.
         fill: What surrounds the picture on a canvas: black, mean, noise or inpaint.
         size_px: The short side of the picture on a canvas.
         canvas_px: The canvas's side; the model's view if None.
+        boxes: Where the objects are, as `read_boxes` takes it or gives it, for the motion that keeps them in view.
+        at: What that motion slides over: ``"resized"``, or ``"source"`` for the original pixels.
         walk: Where to: one of ``SHAPES``; the next four are its options, see `make_walk`.
         steps: Views of a sweep.
         direction: Which way a step goes.
@@ -78,6 +86,9 @@ def audit(
         radius_px: How far a grid reaches.
         labels: A CSV with ``file,class_index``, or a mapping of ids to classes. Most metrics need none.
         threshold: From which score on a class of a sigmoid model counts as named; None takes 0.5.
+        score_threshold: From which score on a detector's object or a key point counts as seen; None takes 0.5.
+        match_threshold: From which score on a detector's object, seen a step before, counts as still there; None takes
+            0.3.
         metrics: The ones wanted; None takes all that are defined.
         controls: Also show what is no motion: the same view, one grey level more or less, JPEG quality 95.
         enlarge: Whether images may be enlarged where the model leaves too little room for the walk.
@@ -94,25 +105,21 @@ def audit(
     Raises:
         InputError: If anything of this can't be used. What was done so far is kept, and taken up again.
     """
-    moving = make_motion(motion, seed=seed, fill=fill, size_px=size_px, canvas_px=canvas_px)
-    plan = make_walk(walk, steps=steps, direction=direction, walks=walks, radius_px=radius_px)
+    moving = make_motion(motion, seed=seed, step=step, on=on, fill=fill, size_px=size_px, canvas_px=canvas_px, at=at)
+    plan = make_walk(walk, steps=steps, direction=direction, walks=walks, radius_px=radius_px, axes=moving.axes)
     model = open_model(model) if isinstance(model, str) else model
     show = Show(moving, plan, model.preprocessing, model.view_size, controls, enlarge, seed)
-    outputs, embeds = count_outputs(model), model.task == "embed"
-    samples, remarks = _samples(images, labels, None if embeds else outputs, count)
-    classes = len(samples) if embeds else outputs
-    kind: Kind = "similarity" if embeds else model.scores
-    threshold = positive_from(threshold, kind)
-    labelled = any(sample.label is not None for sample in samples)
-    if labelled:
-        check_background(classes, getattr(model, "class_offset", 0), model.spec)
-    names = choose_metrics(walk, labelled, metrics, kind)
     source = str(images) if isinstance(images, str | Path) else None
-    asked = _asked(model, classes, show, source, samples)
-    asked["model"] |= {"scores": kind, "dimensions": outputs} if embeds else {}
-    score_step: float | None = getattr(model, "score_step", None)
-    also = {"threshold": threshold, "score_step": score_step}
-    asked["model"] |= {name: value for name, value in also.items() if value is not None}
+    thresholds = {"threshold": threshold, "score_threshold": score_threshold, "match_threshold": match_threshold}
+    prepared = prepare(
+        model, find_images(images, boxes, count, moving), source or "images", labels, walk, metrics, thresholds,
+        keep_scores, whole_walks=not moving.needs_boxes,
+    )  # fmt: skip
+    samples, names = prepared.samples, prepared.names
+    placed = model.task in PLACED
+    if placed:
+        check_windows(show, samples)
+    asked = _asked(model, prepared, show, source)
     options = {"controls": controls, "enlarge": enlarge, "strict": strict, "keep_scores": keep_scores, "metrics": names}
 
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="shiftable-"))
@@ -122,10 +129,10 @@ def audit(
     shards = partial(_shards, samples, batches=int(run["batches_per_shard"]), batch_size=batch_size)
     exact: Model | None = getattr(model, "exact", None)
     recheck = exact and rechecked(
-        model, exact, first_views(show, samples), top5=labelled, seed=seed, positive_from=threshold
+        model, exact, first_views(show, samples), top5=prepared.labelled, seed=seed, positive_from=prepared.threshold
     )
-    answering = recheck or model
-    remarks = [*getattr(model, "remarks", ()), *(recheck.remarks if recheck else ()), *_frames(show), *remarks]
+    answering = gathered(model.task, model) if placed else recheck or model
+    remarks = [*getattr(model, "remarks", ()), *(recheck.remarks if recheck else ()), *_frames(show), *prepared.remarks]
     begin = time.perf_counter()
     answered: list[int] = []  # views, call by call; the model may be asked from several threads
 
@@ -133,15 +140,22 @@ def audit(
         answered.append(len(views))
         return answering(views)
 
-    tabulated = partial(tabulate_scores, kind, threshold, score_step, keep_scores)
-    if embeds:
-        references = gather_references(ask, show, shards(views=1), folder, batch_size, strict, workers)
-        tabulated = partial(tabulate_neighbours, references, keep_scores)
+    tabulated: Callable[[Shown, np.ndarray], Any]
+    if placed:
+        clear_drafts(folder)
+        tabulated, write = PLACED[model.task].tabulate, partial(write_tables, model.task, prepared.classes)
+    else:
+        tabulated = partial(tabulate_scores, prepared.kind, prepared.threshold, prepared.score_step, keep_scores)
+        if model.task == "embed":
+            references = gather_references(ask, show, shards(views=1), folder, batch_size, strict, workers)
+            tabulated = partial(tabulate_neighbours, references, keep_scores)
+        tabulated = partial(checked_scores, tabulated, prepared.outputs)
+        write = partial(write_scores, prepared.classes, keep_scores)
     run_shards(
         shards(views=show.views_per_image),
         folder / "predictions",
         load=partial(show_or_say, show),
-        work=partial(answer_shard, ask, tabulated, outputs, classes, batch_size, at_once, strict, keep_scores),
+        work=partial(answer_shard, ask, tabulated, write, batch_size, at_once, strict),
         workers=workers,
         progress=progress,
     )
@@ -157,29 +171,6 @@ def audit(
     return found
 
 
-def _samples(
-    images: str | Path | Sequence[Sample],
-    labels: str | Path | Mapping[str, int] | None,
-    classes: int | None,
-    count: int | None,
-) -> tuple[list[Sample], list[str]]:
-    """The images with their labels; without, where the model has no classes (None)."""
-    samples = find_samples(images, count) if isinstance(images, str | Path) else list(images)[:count]
-    if not samples:
-        raise InputError("there are no images", todo="give at least one")
-    if classes is None:
-        return without_labels(samples, labels is not None)
-    if labels is not None:
-        where = labels if isinstance(labels, str | Path) else "labels"
-        samples = label_by_table(samples, labels if isinstance(labels, Mapping) else read_labels(labels), where)
-        remark = None
-    else:
-        where = images if isinstance(images, str | Path) else "images"
-        samples, remark = label_by_folder(samples, classes)
-    check_labels(samples, classes, where)
-    return samples, [remark] if remark else []
-
-
 def _frames(show: Show) -> list[str]:
     """What a reader must know of a camera's frames."""
     if show.motion.where != "camera" or not any(show.room_px):
@@ -189,32 +180,19 @@ def _frames(show: Show) -> list[str]:
     return [f"frames are {less} than their images, to make room for the walk, so objects are larger in them"]
 
 
-def _asked(model: Model, classes: int, show: Show, source: str | None, samples: Sequence[Sample]) -> dict[str, Any]:
+def _asked(model: Model, prepared: Prepared, show: Show, source: str | None) -> dict[str, Any]:
     """What the audit is a function of."""
-    listing = "\n".join(f"{sample.id}\t{sample.label}" for sample in samples)
+    about_model, about_images = describe(model, prepared, show.motion, source)
+    floor = interpolation_floor(show.motion, model.preprocessing, model.view_size, seed=show.seed)
     return {
-        "model": {
-            "spec": model.spec,
-            "weights_sha256": model.weights_sha256,
-            "task": model.task,
-            "view_size": list(model.view_size),
-            "preprocessing": model.preprocessing.to_json(),
-            "scores": model.scores,
-            "classes": classes,
-            "class_offset": getattr(model, "class_offset", None) or 0,
-            "size": dict(getattr(model, "size", {})),
-        },
-        "images": {
-            "source": source,
-            "listed": len(samples),
-            "sha256": hashlib.sha256(listing.encode()).hexdigest(),
-            "labelled": sum(sample.label is not None for sample in samples),
-        },
+        "model": about_model,
+        "images": about_images,
         "motion": {
             "name": show.motion.name,
             "where": show.motion.where,
             "enlarged": show.enlarged,
             **show.motion.options,
+            **({"floor": floor.to_json()} if floor else {}),
         },
         "walk": show.walk.to_json(),
         "seed": show.seed,

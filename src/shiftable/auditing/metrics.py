@@ -7,6 +7,7 @@ so an image is the unit of every interval.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -20,9 +21,14 @@ from shiftable.errors import InputError, unknown
 PerImage: TypeAlias = tuple[Float[np.ndarray, "image"], Float[np.ndarray, "image"]]
 """(numerators, denominators); an image with denominator 0 says nothing."""
 
-STEPPED = frozenset({"sweep", "pairs", "grid"})
+STEPPED = frozenset({"sweep", "pairs", "grid", "frames"})
 WHOLE = frozenset({"sweep", "grid"})
-ALL = frozenset({"sweep", "pairs", "grid", "random"})
+ALL = frozenset({"sweep", "pairs", "grid", "frames", "random"})
+FRAMES = frozenset({"frames"})
+"""Successive frames of videos."""
+
+PM_K = 10
+"""How many frames before and after one `pm_k` looks at."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Metric:
         of: Gives its numerators and denominators per image.
         walks: The walk shapes that define it; elsewhere it is absent, not 0.
         unit: ``"rate"``: a share of pairs, 0 to 1. ``"count"``: the same times the pairs of an image, which all have
-            equally many. ``"magnitude"``: a mean of anything.
+            equally many. ``"frequency"``: the same by time; denominators are in the unit of time. ``"magnitude"``: a
+            mean of anything.
         needs_labels: Whether the right classes must be known.
         weighting: Mean over images of the quotient, or, where the denominator is random, ratio of the sums.
         stable_is: The value of a model that never changes its answer, or None where the metric is not about change.
@@ -42,7 +49,7 @@ class Metric:
 
     of: Callable[[Predictions], PerImage]
     walks: frozenset[str]
-    unit: Literal["rate", "count", "magnitude"]
+    unit: Literal["rate", "count", "frequency", "magnitude"]
     needs_labels: bool = False
     weighting: Weighting = "images"
     stable_is: float | None = None
@@ -141,11 +148,43 @@ def cosine_distance(predictions: Predictions) -> PerImage:
     return _over_pairs(predictions, predictions["distance"][predictions.moved])
 
 
+def pm_k(predictions: Predictions, k: int = PM_K) -> PerImage:
+    """Share of frames that are right, as is every frame up to ten before and ten after (``k``). 0 to 1.
+
+    Shankar et al., "Do Image Classifiers Generalize Across Time?", ICCV 2021 (arXiv 1906.02168). At its ends a video
+    has fewer neighbours to look at; frames whose class is not known are not looked at.
+    """
+    known = predictions.table["label"].is_valid().to_numpy(zero_copy_only=False)
+    wrong = known & (predictions["label_rank"] != 1)
+    before = np.concatenate([[0], np.cumsum(wrong)])  # the wrong ones among the first n rows
+    rows = np.arange(len(wrong))
+    start = np.maximum.accumulate(np.where(predictions["step"] == 0, rows, 0))  # of each row's video
+    ends = np.append(np.flatnonzero(predictions["step"] == 0)[1:], len(rows))
+    end = ends[np.searchsorted(ends, rows, side="right")]
+    around = before[np.minimum(rows + k + 1, end)] - before[np.maximum(rows - k, start)]
+    return _over_steps(predictions, around == 0, predictions.labelled)
+
+
+def flips_per_second(predictions: Predictions) -> PerImage:
+    """How often in a second the top-1 class changes. 0 or more."""
+    moved = predictions.moved
+    seconds = predictions["time_s"][moved] - predictions["time_s"][moved - 1]
+    return predictions.per_image(changed(predictions), moved), predictions.per_image(seconds, moved)
+
+
+def flips_per_minute(predictions: Predictions) -> PerImage:
+    """How often in a minute the top-1 class changes. 0 or more."""
+    flips, seconds = flips_per_second(predictions)
+    return flips, seconds / 60
+
+
 METRICS: Mapping[str, Metric] = {
     "p_top1_change": Metric(p_top1_change, STEPPED, "rate", stable_is=0.0),
     "mac": Metric(mac, STEPPED, "magnitude", stable_is=0.0),
     "jaggedness": Metric(jaggedness, frozenset({"sweep"}), "count", needs_labels=True, stable_is=0.0),
-    "jaggedness_per_step": Metric(jaggedness_per_step, frozenset({"sweep"}), "rate", needs_labels=True, stable_is=0.0),
+    "jaggedness_per_step": Metric(
+        jaggedness_per_step, frozenset({"sweep", "frames"}), "rate", needs_labels=True, stable_is=0.0
+    ),
     "jaggedness_self": Metric(jaggedness_self, frozenset({"sweep"}), "count", stable_is=0.0),
     "consistency": Metric(consistency, frozenset({"random"}), "rate", stable_is=1.0),
     "accuracy": Metric(accuracy, ALL, "rate", needs_labels=True),
@@ -157,6 +196,9 @@ METRICS: Mapping[str, Metric] = {
     "jaccard": Metric(jaccard, STEPPED, "magnitude", stable_is=1.0, scores="sigmoid"),
     "p_set_change": Metric(p_set_change, STEPPED, "rate", stable_is=0.0, scores="sigmoid"),
     "cosine_distance": Metric(cosine_distance, STEPPED, "magnitude", stable_is=0.0, scores="similarity"),
+    "flips_per_second": Metric(flips_per_second, FRAMES, "frequency", stable_is=0.0),
+    "flips_per_minute": Metric(flips_per_minute, FRAMES, "frequency", stable_is=0.0),
+    "pm_k": Metric(pm_k, FRAMES, "rate", needs_labels=True),
 }
 
 NEEDED: Mapping[str, tuple[str, str]] = {
@@ -189,8 +231,11 @@ def choose_metrics(walk: str, labelled: bool, asked: Sequence[str] | None = None
             raise unknown("metric", name, METRICS)
         metric = METRICS[name]
         if walk not in metric.walks:
-            others = " or ".join(sorted(metric.walks))
-            raise InputError(f"{name} is not defined on {walk} walks", where="--metric", todo=f"take --walk {others}")
+            others = " or ".join(sorted(metric.walks - FRAMES))
+            if walk in FRAMES:
+                raise InputError(f"{name} is not defined on the frames of a video", where="--metric")
+            todo = f"take --walk {others}" if others else "it is for --motion video"
+            raise InputError(f"{name} is not defined on {walk} walks", where="--metric", todo=todo)
         if metric.scores not in (None, scores):
             whose, todo = NEEDED[str(metric.scores)]
             raise InputError(f"{name} is for {whose}", where="--metric", todo=todo)
@@ -209,14 +254,32 @@ def choose_metrics(walk: str, labelled: bool, asked: Sequence[str] | None = None
     ]
 
 
-def estimate(name: str, parts: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> Estimate | None:
-    """A metric with its interval, from what all shards gave; None where no image says anything."""
+def estimate(
+    name: str, parts: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0, most: float | None = None
+) -> Estimate | None:
+    """A metric with its interval, from what all shards gave; None where no image says anything.
+
+    Args:
+        name: The metric.
+        parts: Numerators and denominators of the shards' images.
+        seed: Of the resampling.
+        most: Of frequencies: how often in the unit of time anything can happen, that is, frames. Without it they have
+            no interval.
+    """
     metric = METRICS[name]
     numerators, denominators = (np.concatenate(side).astype(float) for side in zip(*parts, strict=True))
     if not denominators.any():
         return None
     if metric.unit == "magnitude":
         return magnitude(numerators, denominators, weighting=metric.weighting, seed=seed)
+    if metric.unit == "frequency" and most is None:
+        seen = denominators > 0
+        value = float((numerators[seen] / denominators[seen]).mean())
+        return Estimate(value, nan, nan, int(seen.sum()), int(numerators.sum()))
+    if metric.unit == "frequency" and most is not None:
+        # as a share of the frames that the fastest video would have shown
+        share = rate(numerators, denominators * most, weighting=metric.weighting)
+        return replace(share, value=share.value * most, low=share.low * most, high=share.high * most)
     share = rate(numerators, denominators, weighting=metric.weighting)
     if metric.unit == "rate":
         return share

@@ -4,21 +4,27 @@ Everywhere, ``dy`` and ``dx`` are in px of the place where the shift happens; th
 ``dx`` right.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
-
-import numpy as np
+from math import inf
+from typing import Any, Literal, TypeAlias
 
 from shiftable.auditing.camera import camera
 from shiftable.auditing.canvas import FILLS, canvas
+from shiftable.auditing.keeping import PLACES, keep_box
+from shiftable.auditing.rotating import rotate, rotate_room_px
+from shiftable.auditing.scaling import scale, scale_room_px
+from shiftable.auditing.sliding import crop as crop
+from shiftable.auditing.sliding import roll as roll
+from shiftable.auditing.sliding import with_room as with_room
 from shiftable.auditing.stage import Picture as Picture
 from shiftable.auditing.stage import Stage as Stage
-from shiftable.auditing.stage import Window, reach
+from shiftable.auditing.subpixel import subpixel, subpixel_room_px
 from shiftable.errors import InputError, unknown
-from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import LETTERBOXES, Size, center_place, letterboxed, resize, resized_size
+from shiftable.models.preprocessing import Size
+
+Where: TypeAlias = Literal["camera", "resized", "canvas", "tensor"]
 
 
 def one_px_a_step(steps: tuple[int, int], view_size: Size, **options: Any) -> tuple[int, int]:
@@ -40,72 +46,57 @@ class Motion:
         axes: 2 for what moves down and right; 1 for what has one number only, as a size or an angle.
         room_px: The room in px around the view, along (y, x), that so many steps along (y, x) need of a view of this
             size; called with (steps, view size) and by name the options.
+        draws: Whether it draws something at random: then its stage takes a seed.
+        on: What it can move, the choices of the option ``on``, and where in the pipeline each is.
+        needs_boxes: Whether ``stage`` takes the image's boxes, by name. Then images have walks of differing length.
     """
 
     name: str
-    where: Literal["camera", "resized", "canvas", "tensor"]
+    where: Where
     stage: Callable[..., Stage]
     options: Mapping[str, Any] = field(default_factory=dict)
     axes: Literal[1, 2] = 2
     room_px: Callable[..., tuple[int, int]] = one_px_a_step
+    draws: bool = False
+    on: Mapping[str, Where] = field(default_factory=dict)
+    needs_boxes: bool = False
 
 
-def crop(
-    image: Picture, preprocessing: Preprocessing, view_size: Size, room_px: tuple[int, int], enlarge: bool
-) -> Stage:
-    """The view slides over the image as the model resizes it (after Azulay & Weiss 2019, experiment "crop").
-
-    If that leaves less than ``room_px``, and ``enlarge`` allows it, the short side becomes view + room. A letterbox
-    always has room: its grey goes on outside the view.
-
-    Raises:
-        InputError: If the view does not fit into the resized image.
-    """
-    boxed = preprocessing.crop in LETTERBOXES
-    if boxed:
-        top, left = (-(-room // 2) for room in room_px)
-        scene = letterboxed(image, preprocessing, view_size, (top, left))
-    else:
-        resize_px = with_room(preprocessing.resize_px, view_size, room_px)[0] if enlarge else preprocessing.resize_px
-        size = resized_size(image.shape[:2], resize_px)
-        scene = resize(image, size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
-    (height, width), (view_height, view_width) = scene.shape[:2], view_size
-    if height < view_height or width < view_width:
-        raise InputError(
-            f"the resized image ({height}×{width} px) is smaller than the view ({view_height}×{view_width} px)"
-        )
-    if not boxed:
-        top, left = center_place((height, width), view_size, preprocessing.crop)
-
-    def view(dy: int, dx: int) -> Picture:
-        y, x = top - dy, left - dx  # the content moves down when the window moves up
-        return scene[y : y + view_height, x : x + view_width]
-
-    def window(dy: int, dx: int) -> Window:
-        return Window(top - dy, left - dx, view_height, view_width)
-
-    return Stage(view, reach(top, height - view_height), reach(left, width - view_width), window=window)
-
-
-def roll(
-    image: Picture, preprocessing: Preprocessing, view_size: Size, room_px: tuple[int, int], enlarge: bool
-) -> Stage:
-    """The finished view, shifted in a circle: what leaves on one side comes in on the other."""
-    center = crop(image, preprocessing, view_size, room_px, enlarge).view(0, 0)
-    height, width = view_size
-    half = range(-(height // 2), (height + 1) // 2), range(-(width // 2), (width + 1) // 2)
-    return Stage(lambda dy, dx: np.roll(center, (dy, dx), axis=(0, 1)), *half)
-
+ON_CANVAS: Mapping[str, Any] = {"fill": "black", "size_px": None, "canvas_px": None}
+"""The options of a picture on a canvas."""
 
 MOTIONS: Mapping[str, Motion] = {
     "crop": Motion("crop", "resized", crop),
     "camera": Motion("camera", "camera", camera),
-    "canvas": Motion("canvas", "canvas", canvas, {"fill": "black", "size_px": None, "canvas_px": None}),
+    "canvas": Motion("canvas", "canvas", canvas, ON_CANVAS, draws=True),
     "roll": Motion("roll", "tensor", roll),
+    "subpixel": Motion(
+        "subpixel",
+        "resized",
+        subpixel,
+        {"step": 0.125, "on": "crop"},
+        room_px=subpixel_room_px,
+        on={"crop": "resized", "roll": "tensor"},
+    ),
+    "scale": Motion(
+        "scale",
+        "resized",
+        scale,
+        {"on": "crop", **dict.fromkeys(ON_CANVAS)},
+        axes=1,
+        room_px=scale_room_px,
+        draws=True,
+        on={"crop": "resized", "canvas": "canvas"},
+    ),
+    "rotate": Motion("rotate", "resized", rotate, {"step": 1.0}, axes=1, room_px=rotate_room_px),
+    "keep-box": Motion("keep-box", "resized", keep_box, {"at": "resized"}, needs_boxes=True),
 }
 
 FLAGS = {"size_px": "--size", "canvas_px": "--canvas-size"}
 """Options whose name on the command line is another."""
+
+MOST_STEP = {"rotate": 180.0}
+"""The longest step, in the motion's own unit, where there is one."""
 
 
 def make_motion(name: str = "crop", *, seed: int = 0, **given: Any) -> Motion:
@@ -122,6 +113,8 @@ def make_motion(name: str = "crop", *, seed: int = 0, **given: Any) -> Motion:
     Example:
         >>> make_motion("canvas", fill="mean").options
         {'fill': 'mean', 'size_px': None, 'canvas_px': None}
+        >>> make_motion("subpixel", on="roll").where
+        'tensor'
     """
     if name not in MOTIONS:
         raise unknown("motion", name, MOTIONS)
@@ -129,30 +122,53 @@ def make_motion(name: str = "crop", *, seed: int = 0, **given: Any) -> Motion:
     chosen = {option: value for option, value in given.items() if value is not None}
     for option, value in chosen.items():
         if option not in motion.options:
-            flag = FLAGS.get(option, f"--{option}")
-            having = " or ".join(other for other in MOTIONS if option in MOTIONS[other].options)
-            raise InputError(f"the motion {name} has no {option}", where=flag, todo=f"it is for --motion {having}")
-        if isinstance(value, int) and value < 1:
-            raise InputError(f"{option} can't be {value}", where=FLAGS.get(option), todo="give 1 px or more")
-    if "fill" in chosen and chosen["fill"] not in FILLS:
-        raise unknown("fill", chosen["fill"], FILLS)
+            having = [other for other in MOTIONS if option in MOTIONS[other].options]
+            todo = f"it is for --motion {' or '.join(having)}" if having else "leave it out"
+            raise InputError(f"the motion {name} has no {option}", where=_flag(option), todo=todo)
+        _check_value(motion, option, value)
+    if "on" in motion.options:
+        motion = _moving(motion, chosen)
     if not motion.options:
         return motion
     options = {**motion.options, **chosen}
-    return replace(motion, stage=partial(motion.stage, **options, seed=seed), options=options)
+    if "step" in options:
+        options["step"] = float(options["step"])
+    drawn = {"seed": seed} if motion.draws else {}
+    return replace(motion, stage=partial(motion.stage, **options, **drawn), options=options)
 
 
-def with_room(resize_px: int | Size, view_size: Size, room_px: tuple[int, int]) -> tuple[int | Size, float]:
-    """The resize that leaves room around the view, and the factor by which objects are larger for it.
+def _moving(motion: Motion, chosen: Mapping[str, Any]) -> Motion:
+    """The motion of what it shall move."""
+    on = chosen.get("on", motion.options["on"])
+    idle = [option for option in ON_CANVAS if option in chosen and on != "canvas"]
+    if idle:
+        raise InputError(f"{motion.name} on {on} has no {idle[0]}", where=_flag(idle[0]), todo="give --on canvas, too")
+    also = ON_CANVAS if on == "canvas" else {}
+    return replace(motion, where=motion.on[on], options={**motion.options, **also})
 
-    Example:
-        >>> with_room(256, (224, 224), (32, 0)), with_room(224, (224, 224), (32, 0))
-        ((256, 1.0), (256, 1.1428571428571428))
-    """
-    need = [view + room for view, room in zip(view_size, room_px, strict=True)]
-    if isinstance(resize_px, int):
-        short = max(resize_px, *need)
-        return short, short / resize_px
-    factor = max(1.0, *(want / have for want, have in zip(need, resize_px, strict=True)))
-    height, width = (max(round(factor * have), want) for have, want in zip(resize_px, need, strict=True))
-    return (height, width), factor
+
+def _check_value(motion: Motion, option: str, value: Any) -> None:
+    if option in ("size_px", "canvas_px") and value < 1:
+        raise InputError(f"{option} can't be {value}", where=_flag(option), todo="give 1 px or more")
+    if option == "fill" and value not in FILLS:
+        raise unknown("fill", value, FILLS)
+    if option == "at" and value not in PLACES:
+        raise unknown("place for the view to slide over", value, PLACES)
+    if option == "on" and value not in motion.on:
+        raise InputError(
+            f"{motion.name} can't be on {value!r}", where=_flag(option), todo=f"give {' or '.join(motion.on)}"
+        )
+    if option == "step" and not (0 < value < inf and value <= MOST_STEP.get(motion.name, inf)):
+        unit = f"degrees, at most {MOST_STEP[motion.name]:g}" if motion.name in MOST_STEP else "px"
+        raise InputError(f"a step can't be {value:g}", where=_flag(option), todo=f"give a number above 0, in {unit}")
+
+
+def _flag(option: str) -> str:
+    return FLAGS.get(option, f"--{option}")
+
+
+def motion_remarks(motion: Motion) -> Sequence[str]:
+    """What a reader of an audit's record must know of the motion's views."""
+    if motion.name == "subpixel" and motion.options["on"] == "crop":
+        return ["views are resized by Lanczos-3 from their images, whatever resampler the model has"]
+    return []

@@ -13,6 +13,10 @@ Columns
     label, label_p, label_rank: the right class, its probability, its rank (1 is the top); null where it is not known.
     positives: of sigmoid models, the classes whose score is at or above the threshold, ascending; else null.
     distance: of embedders, the cosine distance to the embedding of the previous step; null at step 0, else null.
+    time_s: of videos, when the frame is shown, in s after the first; else null.
+    moved_px, moved_y, moved_x: of videos, how far the picture has moved since the frame before, and how far down and
+    to the right, in px of the view; null at step 0, else null.
+    residual: what is left when that is undone, in grey levels; null at step 0, else null.
 
 Of an embedder, classes are the images of the set and probabilities are cosine similarities: see `retrieval`.
 """
@@ -21,6 +25,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import hypot
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +67,11 @@ SCHEMA = pa.schema(
         ("label_rank", pa.int32()),
         ("positives", pa.list_(pa.int32())),
         ("distance", pa.float64()),
+        ("time_s", pa.float64()),
+        ("moved_px", pa.float64()),
+        ("moved_y", pa.float64()),
+        ("moved_x", pa.float64()),
+        ("residual", pa.float64()),
     ]
 )
 
@@ -79,6 +89,9 @@ class Row(NamedTuple):
     scale: float = 1.0
     angle: float = 0.0
     frame: int | None = None
+    time_s: float | None = None
+    moved: tuple[float, float, float] | None = None
+    """(down, right, residual) since the frame before: px of the view, and grey levels."""
 
 
 def tabulate(
@@ -144,6 +157,11 @@ def tabulate(
         "label_rank": rank(scores, label)[view] if label is not None else pa.nulls(len(rows), pa.int32()),
         "positives": [None] * len(rows),
         "distance": pa.nulls(len(rows), pa.float64()),
+        "time_s": [row.time_s for row in rows],
+        "moved_px": [row.moved and hypot(*row.moved[:2]) for row in rows],
+        "moved_y": [row.moved and row.moved[0] for row in rows],
+        "moved_x": [row.moved and row.moved[1] for row in rows],
+        "residual": [row.moved and row.moved[2] for row in rows],
     }
     if kind == "sigmoid":
         # in the scores' own precision: a float32 0.7 must not fall below a threshold of 0.7
@@ -198,7 +216,13 @@ class Predictions:
         self, values: Shaped[np.ndarray, "some"], rows: Shaped[np.ndarray, "some"]
     ) -> Float[np.ndarray, "image"]:
         """The sum over each image of values that belong to the given rows."""
-        return np.bincount(self.image[rows], weights=values, minlength=len(self.images))
+        sums = np.bincount(self.image[rows], weights=values, minlength=len(self.images))
+        return sums.astype(np.float64, copy=False)  # of no rows at all they are whole numbers
+
+    def apart(self) -> "Predictions":
+        """The same rows, every one an image of its own: so that a metric gives its series, row by row."""
+        names = pa.array([str(row) for row in range(len(self.table))])
+        return Predictions(self.table.set_column(self.table.column_names.index("image"), "image", names), self.classes)
 
     @cached_property
     def positive(self) -> tuple[Int[np.ndarray, "member"], Int[np.ndarray, "member"]]:

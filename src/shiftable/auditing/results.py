@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from shiftable.auditing.intervals import Estimate
 from shiftable.auditing.metrics import CONTROL_METRICS, CONTROLS, measure
+from shiftable.auditing.object_metrics import OBJECT_CONTROL_METRICS, measure_objects, read_found
 from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped
 from shiftable.auditing.record import AUDIT, SCHEMA
 from shiftable.errors import InputError
@@ -22,14 +24,15 @@ class Audit:
     """What an audit found. The same as ``audit.json``: a function of the arguments and the data alone.
 
     Args:
-        model: The model's spec, the sha256 of its weights, its preprocessing, scores and number of classes.
+        model: The model's spec, the sha256 of its weights, its preprocessing, scores and number of classes; of
+            detectors and key-point models the thresholds.
         images: Source, count, sha256 of the ids, how many are labelled, and which were skipped and why.
         motion: Name, where in the pipeline it happens, and by what factor objects were enlarged to make room.
         walk: The walks' shape, steps, direction, number and radius.
         seed: Of everything drawn at random.
         metrics: Name → estimate with its 95 % interval.
         controls: Name of what is no motion → metric → estimate.
-        ties: The share of flips, and of changes of the top-5, that equal scores decided.
+        ties: The share of flips, and of changes of the top-5, that equal scores decided; empty for other answers.
         warnings: What a reader must know, a sentence each.
         folder: Where the table of predictions is. Not part of ``audit.json``.
     """
@@ -114,12 +117,10 @@ def sum_up(
     if not used:
         first = f"{skipped[0]['image']}: {skipped[0]['reason']}"
         raise InputError(f"none of the {len(skipped)} images can be used ({first})", where=asked["images"]["source"])
-    seed = asked["seed"]
-    ties = _ties(read_parts(folder))
-    still = {
-        control: measure((part.of(control) for part in read_parts(folder)), CONTROL_METRICS, seed)
-        for control in (CONTROLS if controls else ())
-    }
+    measured = partial(_measured, folder, asked)
+    metrics = measured(names)
+    still = {control: measured(None, control) for control in (CONTROLS if controls else ())}
+    ties = {} if asked["model"]["task"] in OBJECT_CONTROL_METRICS else _ties(read_parts(folder))
     warnings = list(remarks)
     if skipped:
         warnings.append(f"{len(skipped)} of {asked['images']['listed']} images were skipped: {skipped[0]['image']} "
@@ -129,20 +130,35 @@ def sum_up(
     for what, share in ties.items():
         if share and share > TIES_WORTH_A_WARNING:
             warnings.append(f"equal scores decided {share:.1%} of the {what.replace('_', ' ')}")
-    if controls and still["still"]["p_top1_change"].value > 0:
+    per_view = metrics.get("objects_per_view")
+    if asked["model"].get("thresholds") and set(metrics) <= {"objects_per_view"} and not (per_view and per_view.value):
+        warnings.append(f"nothing reaches the score threshold of {asked['model']['thresholds']['score_threshold']:g}")
+    if controls and any(found.value > 0 for found in still["still"].values()):
         warnings.append("the model changes its answer to the very same view: what follows is not only motion")
     return Audit(
         model=asked["model"],
         images={**asked["images"], "count": used, "skipped": skipped},
         motion=asked["motion"],
         walk=asked["walk"],
-        seed=seed,
-        metrics=measure((part.of(None) for part in read_parts(folder)), names, seed),
+        seed=asked["seed"],
+        metrics=metrics,
         controls=still,
         ties=ties,
         warnings=warnings,
         folder=folder,
     )
+
+
+def _measured(
+    folder: Path, asked: Mapping[str, Any], names: Sequence[str] | None, control: str | None = None
+) -> dict[str, Estimate]:
+    """Metrics of the motion or of a control, where None takes those that controls have."""
+    task, seed = asked["model"]["task"], asked["seed"]
+    if task in OBJECT_CONTROL_METRICS:
+        shards = (found.of(control) for found in read_found(folder, asked["model"].get("thresholds", {})))
+        return measure_objects(shards, OBJECT_CONTROL_METRICS[task] if names is None else names, seed)
+    parts = (part.of(control) for part in read_parts(folder))
+    return measure(parts, CONTROL_METRICS if names is None else names, seed)
 
 
 def _ties(parts: Iterable[Predictions]) -> dict[str, float | None]:

@@ -7,10 +7,10 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from shiftable.auditing.motions import Motion, Picture, Stage, make_motion, with_room
+from shiftable.auditing.motions import MOTIONS, Motion, Picture, Stage, make_motion, with_room
 from shiftable.auditing.predictions import Row
 from shiftable.auditing.results import Audit
-from shiftable.auditing.stage import Window
+from shiftable.auditing.stage import Place, Window
 from shiftable.auditing.walks import Path, Walk, lay_walks
 from shiftable.data import Sample
 from shiftable.errors import InputError
@@ -60,6 +60,21 @@ class Show:
     enlarge: bool = True
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.motion.needs_boxes and self.walk.shape == "grid":
+            raise InputError(
+                f"{self.motion.name} has no grid: a box leaves a different room around it in every image",
+                where="--walk",
+                todo="take sweep, pairs or random",
+            )
+        if self.motion.axes != self.walk.axes:
+            raise ValueError(f"the walk has {self.walk.axes} axes, {self.motion.name} has {self.motion.axes}")
+
+    @property
+    def may_enlarge(self) -> bool:
+        """Whether an image may be enlarged to make room; never where boxes say how much room there is."""
+        return self.enlarge and not self.motion.needs_boxes
+
     @property
     def room_px(self) -> tuple[int, int]:
         """The room that images must have around the view along (y, x)."""
@@ -70,13 +85,20 @@ class Show:
     @property
     def enlarged(self) -> float:
         """By what factor objects are larger than the deployed model sees them."""
-        if self.motion.where != "resized" or not self.enlarge or self.preprocessing.crop in LETTERBOXES:
+        if self.motion.where != "resized" or not self.may_enlarge or self.preprocessing.crop in LETTERBOXES:
             return 1.0
         return with_room(self.preprocessing.resize_px, self.view_size, self.room_px)[1]
 
     def stage(self, sample: Sample) -> Stage:
-        """The image, ready to be moved."""
-        return self.motion.stage(sample.read(), self.preprocessing, self.view_size, self.room_px, self.enlarge)
+        """The image, ready to be moved.
+
+        Raises:
+            InputError: If it can't be read, or can't be moved so.
+        """
+        boxes = {"boxes": sample.boxes} if self.motion.needs_boxes else {}
+        return self.motion.stage(
+            sample.read(), self.preprocessing, self.view_size, self.room_px, self.may_enlarge, **boxes
+        )
 
     def __call__(self, number: int, sample: Sample) -> Shown:
         """The views of the image with this number in the data set.
@@ -92,7 +114,15 @@ class Show:
         Raises:
             InputError: If the walk leaves the image.
         """
-        walks = lay_walks(self.walk, stage.dy, stage.dx, np.random.default_rng([self.seed, number]))
+        walks = lay_walks(
+            self.walk,
+            stage.dy,
+            stage.dx,
+            np.random.default_rng([self.seed, number]),
+            home=stage.home,
+            shorten=self.motion.needs_boxes,
+            unit="px" if stage.place is Place else "steps",
+        )
         center = stage.view(*stage.home)
         at = {stage.home: 0}
         for down, right in np.concatenate(walks).tolist():
@@ -118,7 +148,8 @@ class Show:
 def show_again(audit: Audit) -> Show:
     """How the images of a finished audit were shown, from its record alone."""
     recorded, motion = audit.model, dict(audit.motion)
-    options = {name: value for name, value in motion.items() if name not in ("name", "where", "enlarged")}
+    # what is not the motion's own was found on the way, as the floor of an interpolation
+    options = {name: motion[name] for name in MOTIONS[motion["name"]].options if name in motion}
     return Show(
         make_motion(motion["name"], seed=audit.seed, **options),
         Walk(**audit.walk),
@@ -164,7 +195,8 @@ def show_or_say(show: Show, numbered: tuple[int, Sample]) -> Shown | InputError:
         stage = show.stage(sample)
         return show.walk_over(number, sample, stage)
     except InputError as error:
-        if stage is not None and show.motion.where == "resized" and not show.enlarge:
+        in_vain = show.motion.where == "resized" and not show.enlarge and not show.motion.needs_boxes
+        if stage is not None and in_vain:
             raise
         # by the sample's id, not the file's path: the record must be the same on every machine
         return InputError(error.what, where=sample.id, todo=error.todo)

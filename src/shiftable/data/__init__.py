@@ -3,9 +3,21 @@
 from pathlib import Path
 
 from shiftable.data import shapes
+from shiftable.data.boxes import Box, box_samples, read_boxes
 from shiftable.data.images import Sample, check_labels, label_by_folder, label_by_table, list_samples, read_labels
 
-__all__ = ["Sample", "check_labels", "find_samples", "label_by_folder", "label_by_table", "list_samples", "read_labels"]
+__all__ = [
+    "Box",
+    "Sample",
+    "box_samples",
+    "check_labels",
+    "find_samples",
+    "label_by_folder",
+    "label_by_table",
+    "list_samples",
+    "read_boxes",
+    "read_labels",
+]
 
 SHAPES = "shapes"
 """The name of the procedural world as a data set. A folder of this name is ``./shapes``."""

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
+from shiftable.data.boxes import Box
 from shiftable.data.images import Sample
 from shiftable.errors import InputError, unknown
 
@@ -203,7 +204,12 @@ def samples(count: int, seed: int = 0, size: Size = (96, 96), placement: str = "
         (['shapes/00000-disc', 'shapes/00001-ring'], (96, 96, 3))
     """
     return [
-        Sample(f"shapes/{index:05d}-{CLASSES[scene.label]}", scene.label, partial(render, scene, size))
+        Sample(
+            f"shapes/{index:05d}-{CLASSES[scene.label]}",
+            scene.label,
+            partial(render, scene, size),
+            (Box(*box(scene, size), CLASSES[scene.label]),),
+        )
         for index, scene in enumerate(scenes(count, seed, size, placement))
     ]
 

@@ -2,14 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shiftable.errors import InputError
-from shiftable.models.preprocessing import IMAGENET_MEAN, Preprocessing, Size, for_view, parse_changes, prepare
-from shiftable.models.protocol import Scores, Task
+from shiftable.models.preprocessing import (
+    IMAGENET_MEAN,
+    LETTERBOXES,
+    Preprocessing,
+    Size,
+    for_view,
+    parse_changes,
+    prepare,
+)
+from shiftable.models.protocol import DENSE, Scores, Task
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class Options:
     task: Task = "classify"
     device: str | None = None
     threads: int | None = None
+    decoder: str | Callable[..., object] | None = None
 
 
 def existing(path: str) -> Path:
@@ -98,10 +107,27 @@ def check_options(options: Options, spec: object) -> None:
     """Raises InputError for what the user asks and a model file can't give."""
     if options.model_args:
         raise InputError("--model-arg is for models that are built here", where=spec, todo="leave it out")
-    if options.task not in ("classify", "embed"):
-        raise InputError(
-            f"task {options.task!r} can't be audited from a file yet", where=spec, todo="take classify or embed"
-        )
+
+
+def check_task(options: Options, spec: object) -> None:
+    """Raises InputError for options that are not for the task."""
+    dense = options.task in DENSE
+    if options.decoder is not None and not dense:
+        what = f"a decoder is for models that detect, segment or find key points, and the task is {options.task}"
+        raise InputError(what, where=spec, todo=f"say --task {', '.join(DENSE[:-1])} or {DENSE[-1]}")
+    for name in ("scores", "class_offset"):
+        if dense and getattr(options, name) is not None:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is for classifiers, and the task is {options.task}", where=spec,
+                             todo="leave it out")  # fmt: skip
+
+
+WHOLE: Mapping[Task, Mapping[str, Any]] = {
+    "detect": {"crop": "letterbox", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+    "keypoints": {"crop": "letterbox", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+    "segment": {"crop": "letterbox"},
+}
+"""What is assumed of files that say where something is: they are shown whole pictures."""
 
 
 def prepared_for_file(
@@ -147,12 +173,23 @@ def prepared_for_file(
     if any_size and "view_size" not in {**own, **changes}:
         remarks.append(f"{path.name} takes views of any size: {_px(size)} were assumed; say otherwise by view_size")
     if not (own or changes):
-        numbers = ", and ImageNet's mean and std" if preprocessing.mean == IMAGENET_MEAN else ""
         remarks.append(
-            f"nothing says how {path.name} is fed: short side to {preprocessing.resize_px} px, bilinear, centre crop"
-            f"{numbers} were assumed; say otherwise in {beside.name} or by --preprocessing"
+            f"nothing says how {path.name} is fed: {assumed(preprocessing)} were assumed; "
+            f"say otherwise in {beside.name} or by --preprocessing"
         )
     return size, preprocessing, tuple(remarks)
+
+
+def assumed(preprocessing: Preprocessing) -> str:
+    """What is done to a photograph where nothing says it, in words."""
+    """What is done to a photograph where nothing says it, in words."""
+    place = f"short side to {preprocessing.resize_px} px, bilinear, centre crop"
+    if preprocessing.crop in LETTERBOXES:
+        place = "the whole picture in a letterbox, bilinear"
+    if preprocessing.mean == IMAGENET_MEAN:
+        return f"{place}, and ImageNet's mean and std"
+    plain = preprocessing.dtype == "float32" and preprocessing.crop in LETTERBOXES
+    return f"{place}, and pixels from 0 to 1" if plain else place
 
 
 def _px(size: Size) -> str:

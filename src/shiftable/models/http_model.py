@@ -17,7 +17,7 @@ from shiftable.models.http_client import Connection
 from shiftable.models.http_settings import Client, read_client, read_headers, without_secrets
 from shiftable.models.outputs import check_offset, fit_names, scores_by_range
 from shiftable.models.preprocessing import MOST_PIXELS, Preprocessing, Size, for_view, override, prepare
-from shiftable.models.protocol import Scores, Task
+from shiftable.models.protocol import DENSE, Scores, Task
 from shiftable.models.wire import as_npy, read_scores
 
 PROTOCOL = 1
@@ -135,6 +135,10 @@ def from_http(url: str, options: Options) -> HttpModel:
         InputError: If the address or an option can't be used, the server does not answer, or answers nonsense.
     """
     spec = _checked_address(url)
+    if options.task in DENSE:
+        raise InputError(
+            f"the task {options.task} is for models that run here", where=spec, todo="servers classify or embed"
+        )
     for name in ("device", "threads"):
         if getattr(options, name) is not None:
             raise InputError(f"--{name} is for models that run here", where=spec, todo="leave it out")

@@ -1,28 +1,34 @@
 """PyTorch nets from Hugging Face, by hub id or local folder."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from shiftable.errors import InputError, missing_extra
 from shiftable.models.artefacts import Options
+from shiftable.models.hugging_face_dense import detections_by, in_proportion, tasks_of
 from shiftable.models.preprocessing import Preprocessing, Size, deployed_view
-from shiftable.models.protocol import Task
+from shiftable.models.protocol import DENSE, Task
 from shiftable.models.reasons import reason
 from shiftable.models.torchvision_repair import import_torchvision
-from shiftable.models.zoos import Origin, same_random_weights
+from shiftable.models.zoos import Origin, other_task, same_random_weights
 
 
 def from_hugging_face(name: str, options: Options, pretrained: bool) -> Origin:
-    """A Hugging Face image classifier or embedder, by id or local folder, with its image processor's preprocessing.
+    """A Hugging Face net by id or local folder, with its image processor's preprocessing.
 
-    An embedder (CLIP, DINOv2, …) answers with its image embeddings, or its pooled features where it has none.
+    An embedder (CLIP, DINOv2, …) answers with its image embeddings, or its pooled features where it has none; a
+    detector with the boxes that its image processor makes of its answers; a segmenter with logits, which are enlarged.
 
     Raises:
-        InputError: If it can't be found, or is no classifier.
+        InputError: If it can't be found, or does something else than the task.
     """
+    if options.task == "keypoints":
+        raise InputError(
+            "there are no key points from hf/ yet", where=f"hf/{name}", todo="open it by a package.module:factory"
+        )
     if not importlib.util.find_spec("transformers"):
         raise missing_extra("transformers", "hf")
     if importlib.util.find_spec("torchvision"):
@@ -36,18 +42,36 @@ def from_hugging_face(name: str, options: Options, pretrained: bool) -> Origin:
         net, missing = _hugging_face_net(name, arguments, pretrained, options.task)
         # The same name resamples by another library where torchvision is installed; Pillow is everywhere.
         processor = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")
+    except InputError:
+        raise
     except Exception as error:  # missing folder, no network, a config of another task: many types
         raise InputError(
             f"can't be loaded ({reason(error)})", where=f"hf/{name}", todo="check the id, or give a folder"
         ) from error
     if missing:
         raise InputError(
-            f"its weights lack {', '.join(sorted(missing)[:3])}", where=f"hf/{name}", todo="give a trained classifier"
+            f"its weights lack {', '.join(sorted(missing)[:3])}",
+            where=f"hf/{name}",
+            todo=f"give a trained {TRAINED[options.task]}",
         )
     view_size, preprocessing = _processor_says(processor.to_dict())
-    names = net.config.id2label if options.task == "classify" else {}
-    class_names = tuple(names[index] for index in range(len(names))) or None
-    return Origin(net, view_size, preprocessing, class_names, _processor_doubt(processor, view_size, preprocessing))
+    names = net.config.id2label if options.task != "embed" else {}
+    class_names = tuple(names.get(index, str(index)) for index in range(max(names, default=-1) + 1)) or None
+    if options.task not in DENSE:
+        doubt = _processor_doubt(processor, view_size, preprocessing, DOUBTED)
+        return Origin(net, view_size, preprocessing, class_names, doubt)
+    read = detections_by(processor) if options.task == "detect" else None
+    proportion = in_proportion(processor.to_dict(), preprocessing, name)
+    remarks: tuple[str, ...] = ()
+    shapes: Sequence[tuple[int, int, int]] = DOUBTED
+    if proportion:
+        view_size, preprocessing, remarks = proportion
+        shapes = ((*view_size, 3),)  # only pictures of this size are shown alike
+    doubt = _processor_doubt(processor, view_size, preprocessing, shapes)
+    return Origin(net, view_size, preprocessing, class_names, doubt, remarks=remarks, read=read)
+
+
+TRAINED = {"classify": "classifier", "embed": "net", "detect": "detector", "segment": "segmenter"}
 
 
 def _hugging_face_net(name: str, arguments: Mapping[str, Any], pretrained: bool, task: Task) -> tuple[Any, set[str]]:
@@ -55,6 +79,9 @@ def _hugging_face_net(name: str, arguments: Mapping[str, Any], pretrained: bool,
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(name)
+    can = tasks_of(config)
+    if can and task not in (*can, "embed"):
+        raise other_task(task, can, f"hf/{name}")
     kind = _kind(config, task)
     if not pretrained:
         with same_random_weights():
@@ -69,6 +96,10 @@ def _kind(config: Any, task: Task) -> Any:
 
     if task == "classify":
         return transformers.AutoModelForImageClassification
+    if task == "detect":
+        return transformers.AutoModelForObjectDetection
+    if task == "segment":
+        return transformers.AutoModelForSemanticSegmentation
     if config.model_type.partition("_")[0] == "clip":  # its whole model wants texts as well
         return transformers.CLIPVisionModelWithProjection
     return transformers.AutoModel
@@ -104,10 +135,16 @@ def _processor_sizes(config: Mapping[str, Any]) -> tuple[Size, int | Size]:
     return (224, 224), 256
 
 
-def _processor_doubt(processor: Any, view_size: Size, preprocessing: Preprocessing) -> str | None:
+DOUBTED = ((97, 131, 3), (131, 83, 3), (64, 128, 3))
+"""Shapes of pictures."""
+
+
+def _processor_doubt(
+    processor: Any, view_size: Size, preprocessing: Preprocessing, shapes: Sequence[tuple[int, int, int]]
+) -> str | None:
     """Whether an image processor gives other numbers than the preprocessing read from its configuration."""
-    noise = np.random.default_rng(0).integers(0, 256, (131, 131, 3), dtype=np.uint8)
-    for image in (noise[:97], noise[:, :83], noise[:64, :128]):
+    for shape in shapes:
+        image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         try:
             theirs = np.asarray(processor(images=image, return_tensors="np")["pixel_values"][0])
         except Exception as error:

@@ -9,13 +9,15 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
 from shiftable.errors import InputError
-from shiftable.models.artefacts import Options, check_options, model_file, prepared_for_file
+from shiftable.models.artefacts import WHOLE, Options, check_options, model_file, prepared_for_file
+from shiftable.models.decoded_model import DecodedModel, check_batch, tried_once
+from shiftable.models.decoder import file_decoder
 from shiftable.models.numbers import AS_PIXELS, as_levels, as_numbers, levels_stand_for
 from shiftable.models.onnx_graph import OnnxGraph, fingerprint_and_bytes, read_onnx
 from shiftable.models.onnx_session import Runner, open_session, tried
 from shiftable.models.outputs import check_offset, fit_names, scores_by_range
 from shiftable.models.preprocessing import Preprocessing, Size
-from shiftable.models.protocol import Scores, Task
+from shiftable.models.protocol import DENSE, Scores, Task
 
 BATCH_SIZE = 32
 """Views at once; more makes no CPU faster."""
@@ -51,16 +53,22 @@ class OnnxModel:
 
     def inputs(self, views: UInt8[np.ndarray, "view height width 3"]) -> Shaped[np.ndarray, "view *axes"]:
         """What the graph is fed for these views."""
-        if self.preprocessing.dtype in AS_PIXELS:
-            return as_levels(views, self.preprocessing, AS_PIXELS[self.preprocessing.dtype])
-        return as_numbers(views, self.preprocessing)
+        return _fed(views, self.preprocessing)
 
 
-def from_onnx(path: str, options: Options) -> OnnxModel:
+def _fed(
+    views: UInt8[np.ndarray, "view height width 3"], preprocessing: Preprocessing
+) -> Shaped[np.ndarray, "view *axes"]:
+    if preprocessing.dtype in AS_PIXELS:
+        return as_levels(views, preprocessing, AS_PIXELS[preprocessing.dtype])
+    return as_numbers(views, preprocessing)
+
+
+def from_onnx(path: str, options: Options) -> OnnxModel | DecodedModel:
     """An ONNX file, ready to be audited.
 
     The graph says layout, size and type of its input, and by its last operation what its scores are. An 8-bit input is
-    fed the grey levels, since ONNX does not say what they stand for.
+    fed the grey levels, since ONNX does not say what they stand for. Outputs that are no scores have a decoder.
 
     Args:
         path: The file. ``NAME.json`` beside it says how photographs become its input.
@@ -72,7 +80,7 @@ def from_onnx(path: str, options: Options) -> OnnxModel:
     check_options(options, path)
     file = model_file(path, "an ONNX model")
     runner = open_session(file, path, options.threads, options.device)
-    fields: dict[str, Any] = {**runner.image.fields, "dtype": "float32"}
+    fields: dict[str, Any] = {**WHOLE.get(options.task, {}), **runner.image.fields, "dtype": "float32"}
     if runner.dtype in AS_PIXELS:
         fields |= {"dtype": runner.dtype, **levels_stand_for(AS_PIXELS[runner.dtype], runner.dtype)[0]}
     view_size, preprocessing, remarks = prepared_for_file(
@@ -82,6 +90,15 @@ def from_onnx(path: str, options: Options) -> OnnxModel:
         raise InputError(f"its input is {runner.dtype}: grey levels", where=path, todo="leave mean and std out")
     graph = read_onnx(file)
     sha256, size = fingerprint_and_bytes(file, graph)
+    if options.task in DENSE:
+        check_batch(runner.image.batch, path)
+        decoder = file_decoder(options.decoder, options.task, preprocessing.layout, path)
+        settings = {**_settings(runner, graph, preprocessing), "views_per_call": 1, **decoder.record}
+        decoded = DecodedModel(
+            runner.each, _fed, decoder, path, sha256, view_size, preprocessing, options.task, options.class_names,
+            settings, _size(graph, size), remarks,
+        )  # fmt: skip
+        return tried_once(decoded)
     model = OnnxModel(
         runner, path, sha256, view_size, preprocessing, "logits", options.class_names, BATCH_SIZE, {}, options.task,
         options.class_offset, _size(graph, size), remarks,

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Shaped
 
 from shiftable.errors import InputError, missing_extra
 from shiftable.models.artefacts import cores
+from shiftable.models.decoded_model import real_numbers
 from shiftable.models.image_input import ImageInput, image_input, only_input
 from shiftable.models.outputs import as_rows, choose_output
 from shiftable.models.parts import in_parts
@@ -56,6 +57,21 @@ class Runner:
         names = [self.output] if self.output else [each.name for each in self.session.get_outputs()]
         fed = numbers.astype(self.dtype, copy=False)
         return dict(zip(names, self.session.run(names, {self.input: fed}), strict=True))
+
+    def each(self, numbers: Shaped[np.ndarray, "view *axes"]) -> list[list[np.ndarray]]:
+        """All outputs for every view alone, in the file's order: floats in 32 bits, whole numbers as they are.
+
+        Raises:
+            InputError: If the graph can't take such views, or gives something else.
+        """
+        answers = []
+        for at in range(len(numbers)):
+            try:
+                outputs = self.outputs(numbers[at : at + 1])
+            except Exception as error:  # onnxruntime's have no common type of their own
+                raise _can_not_take(numbers[at : at + 1], self.spec, error) from None
+            answers.append([real_numbers(output, self.spec) for output in outputs.values()])
+        return answers
 
     def _rows(self, numbers: Shaped[np.ndarray, "view *axes"]) -> Float32[np.ndarray, "view output"]:
         rows = as_rows(self.outputs(numbers)[self.output])
@@ -182,6 +198,15 @@ def _plain(message: str) -> str:
     )
 
 
+def _can_not_take(numbers: Shaped[np.ndarray, "view *axes"], spec: str, error: Exception) -> InputError:
+    shape = "×".join(map(str, numbers.shape))
+    return InputError(
+        f"it can't take an input of {shape} ({_plain(str(error))})",
+        where=spec,
+        todo="give its size by --preprocessing 'view_size=[H,W]'",
+    )
+
+
 def tried(
     runner: Runner, numbers: Shaped[np.ndarray, "view *axes"]
 ) -> tuple[Runner, Shaped[np.ndarray, "rows output"], tuple[str, ...]]:
@@ -215,12 +240,7 @@ def _attempt(
     except InputError as error:
         return error
     except Exception as error:
-        shape = "×".join(map(str, numbers.shape))
-        return InputError(
-            f"it can't take an input of {shape} ({_plain(str(error))})",
-            where=runner.spec,
-            todo="give its size by --preprocessing 'view_size=[H,W]'",
-        )
+        return _can_not_take(numbers, runner.spec, error)
     rows = as_rows(outputs[runner.output])
     if rows is None or len(rows) != len(numbers):
         what = f"{len(numbers)} views got {0 if rows is None else len(rows)} answers"

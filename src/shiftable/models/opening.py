@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shiftable.errors import InputError, missing_extra, unknown
 from shiftable.models import zoos
-from shiftable.models.artefacts import Options, sha256_of
+from shiftable.models.artefacts import Options, check_task, sha256_of
 from shiftable.models.exported import from_exported
 from shiftable.models.http_model import from_http
 from shiftable.models.hugging_face import from_hugging_face
 from shiftable.models.onnx_model import from_onnx
-from shiftable.models.preprocessing import prepare
-from shiftable.models.protocol import Model, Scores, Task
+from shiftable.models.preprocessing import Preprocessing, Size, prepare
+from shiftable.models.protocol import DENSE, Model, Scores, Task
 from shiftable.models.tflite_model import from_tflite
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from shiftable.models.dense_model import DenseModel
     from shiftable.models.torch_model import TorchModel
 
 NETS: Mapping[str, tuple[str, Callable[[str, Options, bool], object]]] = {
@@ -59,6 +60,7 @@ def open_model(
     task: Task = "classify",
     device: str | None = None,
     threads: int | None = None,
+    decoder: str | Callable[..., object] | None = None,
     fast: bool = True,
     runtime: Runtime = "torch",
     precision: Precision = "fp32",
@@ -75,10 +77,16 @@ def open_model(
         scores: What the answers are, where the model's last operation does not tell.
         class_names: A name per class, where the model's own are missing or wrong.
         class_offset: How many of the first outputs are no classes: 1 for models with a background class.
-        task: ``"classify"``, or ``"embed"`` for a model whose answers are embeddings.
+        task: ``"classify"``, ``"embed"`` for a model whose answers are embeddings, ``"detect"`` (boxes), ``"segment"``
+            (a class per pixel) or ``"keypoints"``.
         device: ``"cpu"``, ``"cuda"``, …; None takes an accelerator if there is one.
         threads: Threads of the model on a CPU, where its runtime can be told (ONNX, TFLite, OpenVINO). PyTorch's are
             the process's: ``torch.set_num_threads``.
+        decoder: For models that detect, segment or find key points, where their outputs need one: a function
+            ``decode(outputs, view_size)``, or its name, ``package.module:function`` or ``path/to/file.py:function``. It
+            is called once for every view with all raw outputs for a batch of one, a list of arrays in the model's order
+            (what is quantised as the numbers that it stands for), and (height, width) in px; it returns `Detections`,
+            `Poses`, a 2-D array of classes, or ``boxes, scores, classes`` or ``points, scores`` as a tuple.
         fast: Use the faster layout and folded norms where they give the same answers.
         runtime: What answers for a PyTorch net: ``"torch"``; ``"onnx"`` or ``"openvino"`` after exporting it once;
             ``"auto"`` takes whichever of these is fastest here.
@@ -90,8 +98,9 @@ def open_model(
     """
     options = Options(
         model_args or {}, preprocessing or {}, scores, tuple(class_names) if class_names else None, class_offset, task,
-        device, threads,
+        device, threads, decoder,
     )  # fmt: skip
+    check_task(options, model if isinstance(model, str) else type(model).__name__)
     asked = {"weights": weights, "runtime": runtime != "torch", "precision": precision != "fp32", "compile": compile}
     if isinstance(model, str):
         for pattern, open_artefact in ARTEFACTS.values():
@@ -100,8 +109,14 @@ def open_model(
                 return open_artefact(found[1], options)
     opened = _net(model, options, weights is None)
     if not isinstance(opened, zoos.Origin):
-        _refuse_for_ready(model, opened, {**vars(options), "task": task != "classify", **asked})
+        _refuse_for_ready(model, opened, {**vars(options), "task": task not in ("classify", opened.task), **asked})
         return opened  # type: ignore[no-any-return]  # a factory's own Model, checked in from_factory
+    if task in DENSE:
+        for name in ("runtime", "precision", "compile"):
+            if asked[name]:
+                raise InputError(f"--{name} is for classifiers, and the task is {task}", where="the model",
+                                 todo="leave it out")  # fmt: skip
+        return _dense_model(model, opened, options, weights)
     ready = _torch_model(model, opened, options, weights, fast)
     if runtime != "torch" or precision != "fp32" or compile:
         from shiftable.models.runtimes import run_by
@@ -124,23 +139,15 @@ def _net(model: "str | nn.Module", options: Options, pretrained: bool) -> Any:
             (found, opener) for pattern, opener in NETS.values() if (found := re.fullmatch(pattern, model))
         )
         opened = opener(found[1], options, pretrained)
-    return zoos.as_origin(opened) if isinstance(opened, nn.Module) else opened
+    return zoos.as_origin(opened, options.task) if isinstance(opened, nn.Module) else opened
 
 
 def _torch_model(
     model: "str | nn.Module", opened: zoos.Origin, options: Options, weights: str | Path | None, fast: bool
 ) -> "TorchModel":
     from shiftable.models.torch_model import torch_model
-    from shiftable.models.weights import fingerprint, load_weights
 
-    spec = model if isinstance(model, str) else type(model).__name__
-    if opened.doubt and not options.preprocessing:
-        raise InputError(opened.doubt, where=spec, todo="say by --preprocessing what it is to be shown instead")
-    view_size, prepared = prepare(opened.preprocessing, opened.view_size, options.preprocessing, spec)
-    net: Any = opened.net
-    if weights is not None:
-        net = deepcopy(net)
-        load_weights(net, weights)
+    spec, view_size, prepared, net, weights_sha256 = _prepared(model, opened, options, weights)
     if options.task == "embed" and hasattr(net, "reset_classifier"):  # timm's: what comes before the head
         net = deepcopy(net)
         net.reset_classifier(0)
@@ -149,7 +156,7 @@ def _torch_model(
         spec=spec,
         view_size=view_size,
         preprocessing=prepared,
-        weights_sha256=(opened.weights_sha256 or fingerprint(net)) if weights is None else sha256_of(Path(weights)),
+        weights_sha256=weights_sha256,
         remarks=opened.remarks,
         scores=options.scores,
         class_names=options.class_names or opened.class_names,
@@ -159,6 +166,54 @@ def _torch_model(
         device=options.device,
         fast=fast,
     )
+
+
+def _dense_model(
+    model: "str | nn.Module", opened: zoos.Origin, options: Options, weights: str | Path | None
+) -> "DenseModel":
+    from shiftable.models.decoder import find_decoder
+    from shiftable.models.dense_model import dense_model
+    from shiftable.models.reading import by_decoder, by_form
+
+    decoder = None if options.decoder is None else find_decoder(options.decoder)
+    spec, view_size, prepared, net, weights_sha256 = _prepared(model, opened, options, weights)
+    return dense_model(
+        net,
+        by_decoder(decoder, options.task) if decoder else opened.read or by_form(options.task),
+        spec=spec,
+        task=options.task,
+        view_size=view_size,
+        preprocessing=prepared,
+        weights_sha256=weights_sha256,
+        class_names=options.class_names or opened.class_names,
+        device=options.device,
+        settings=decoder.record if decoder else None,
+        remarks=() if {"view_size", "crop"} & set(options.preprocessing) else opened.remarks,
+    )
+
+
+def _prepared(
+    model: "str | nn.Module", opened: zoos.Origin, options: Options, weights: str | Path | None
+) -> tuple[str, Size, Preprocessing, Any, str]:
+    """Name, view size, preprocessing, the net with its weights, and their fingerprint.
+
+    Raises:
+        InputError: If it does something else than the task, or can't be shown or loaded what is asked.
+    """
+    from shiftable.models.weights import fingerprint, load_weights
+
+    spec = model if isinstance(model, str) else type(model).__name__
+    if opened.tasks and options.task not in opened.tasks:
+        raise zoos.other_task(options.task, opened.tasks, spec)
+    if opened.doubt and not options.preprocessing:
+        raise InputError(opened.doubt, where=spec, todo="say by --preprocessing what it is to be shown instead")
+    view_size, prepared = prepare(opened.preprocessing, opened.view_size, options.preprocessing, spec)
+    net: Any = opened.net
+    if weights is None:
+        return spec, view_size, prepared, net, opened.weights_sha256 or fingerprint(net)
+    net = deepcopy(net)
+    load_weights(net, weights)
+    return spec, view_size, prepared, net, sha256_of(Path(weights))
 
 
 def _refuse_for_artefacts(model: str, asked: Mapping[str, object]) -> None:

@@ -110,7 +110,7 @@ def choose_output(outputs: Mapping[str, np.ndarray], spec: object) -> str:
     raise InputError(
         f"{which}, and not one row of scores per view",
         where=spec,
-        todo="only classifiers and embedders are audited from a file yet",
+        todo="if it detects, segments or finds key points, say so by --task, and give a --decoder",
     )
 
 

@@ -246,13 +246,15 @@ def prepare(
         base: What the model brings.
         view_size: (height, width) in px, the model's own.
         changes: Fields of `Preprocessing` to replace, and ``view_size``. A new view keeps its share of the image,
-            unless ``resize_px`` is given too.
+            unless ``resize_px`` is given too. With ``resize_px`` a letterbox is left, unless ``crop`` is given too.
         spec: The model's name, for errors.
 
     Raises:
         InputError: For an unknown field, a value it can't take, or a resize to less than the view.
     """
     changes = dict(changes)
+    if "resize_px" in changes and base.crop in LETTERBOXES:
+        changes.setdefault("crop", "center")  # a letterbox would make nothing of it
     if "view_size" in changes:
         size = _view_size(changes.pop("view_size"))
         changes.setdefault("resize_px", _scaled(base.resize_px, view_size, size))

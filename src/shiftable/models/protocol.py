@@ -1,13 +1,26 @@
 """What a model is to the rest of the package: one callable that answers views."""
 
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from shiftable.models.answers import Detections, Poses, SegmentAnswers
 from shiftable.models.preprocessing import Preprocessing, Size
 
 Task: TypeAlias = Literal["classify", "embed", "detect", "segment", "keypoints"]
+
+DENSE: tuple[Task, ...] = ("detect", "segment", "keypoints")
+"""The tasks whose answers say where in the view something is."""
+
+Answers: TypeAlias = Float32[np.ndarray, "view class"] | list[Detections] | list[Poses] | SegmentAnswers
+"""To some views. By task: a row of scores (``classify``) or an embedding (``embed``) for each; a list of `Detections`
+(``detect``) or of `Poses` (``keypoints``), one for each; the class of every pixel of each (``segment``).
+
+Coordinates are px of the view, from its top-left corner: the first pixel covers 0 to 1, its centre is at 0.5. A map of
+classes is of the view's size, though the net's own may be coarser: class maps are enlarged by the nearest cell, logits
+bilinearly before the largest is taken, as the libraries do."""
+
 Scores: TypeAlias = Literal["logits", "probabilities", "sigmoid"]
 
 
@@ -22,7 +35,8 @@ class Model(Protocol):
         view_size: (height, width) in px of what it must be shown.
         preprocessing: How a photograph becomes a view and a view the model's numbers.
         scores: What its answers are: ``"logits"``, ``"probabilities"`` (softmax already applied) or ``"sigmoid"``.
-        class_names: A name per class, or None.
+            Those of boxes and key points are ``"probabilities"``: each is from 0 to 1.
+        class_names: A name per class, or None. Where boxes or pixels have classes they may be fewer or more than these.
         batch_size: How many views it is best shown at once.
         settings: What the speed of its answers depends on (device, threads, layout, …), recorded in ``run.json``.
 
@@ -56,6 +70,6 @@ class Model(Protocol):
     @property
     def settings(self) -> dict[str, object]: ...
 
-    def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
-        """One row of scores (or of an embedding) per view. Views are RGB, 0 to 255, of ``view_size``."""
+    def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Any:
+        """``Answers``, in the form of its task. Views are RGB, 0 to 255, of ``view_size``."""
         ...

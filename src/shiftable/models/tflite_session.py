@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -46,15 +46,17 @@ class Taken:
 
 @dataclass(frozen=True)
 class Given:
-    """The output that is asked for.
+    """An output that is asked for.
 
     Args:
         number: Of the tensor.
         quantisation: What its levels stand for; None for floats.
+        name: The tensor's.
     """
 
     number: int
     quantisation: Quantisation | None
+    name: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Runner:
         pool: Whose threads wait for them.
         threads: How many interpreters there are.
         taken: What they are fed.
-        given: What they are asked for.
+        given: What they are asked for: the one output that is rows of scores, or all in the file's order.
         delegate: ``"xnnpack"``, or ``"none"``: then the same file gives other numbers.
     """
 
@@ -77,32 +79,39 @@ class Runner:
     pool: ThreadPoolExecutor
     threads: int
     taken: Taken
-    given: Given
+    given: tuple[Given, ...]
     delegate: str
 
     def __call__(self, numbers: Shaped[np.ndarray, "view *axes"]) -> Float32[np.ndarray, "view output"]:
         """One row per view."""
+        rows = [as_rows(output) for (output,) in self.each(filled_up(numbers, self.taken.image.batch or 1))]
+        assert all(row is not None for row in rows), "the output was chosen for its shape"
+        return np.concatenate(rows)[: len(numbers)].astype(np.float32, copy=False)  # type: ignore[arg-type]
+
+    def each(self, numbers: Shaped[np.ndarray, "view *axes"]) -> list[list[np.ndarray]]:
+        """The outputs for every view alone, or for every batch where the file is fixed at one.
+
+        Args:
+            numbers: Whole batches.
+        """
         batch = self.taken.image.batch or 1
-        whole = filled_up(numbers, batch)
-        begins, rows = count(0, batch), [np.empty((0, 0), np.float32)] * (len(whole) // batch)
+        begins, answers = count(0, batch), [list[np.ndarray]()] * (len(numbers) // batch)
 
         def work(_: int) -> None:
             interpreter = self.idle.get()
             try:
-                while (begin := next(begins)) < len(whole):
-                    rows[begin // batch] = self._rows(interpreter, whole[begin : begin + batch])
+                while (begin := next(begins)) < len(numbers):
+                    answers[begin // batch] = self._answer(interpreter, numbers[begin : begin + batch])
             finally:
                 self.idle.put(interpreter)
 
-        list(self.pool.map(work, range(min(self.threads, len(rows)))))
-        return np.concatenate(rows)[: len(numbers)]
+        list(self.pool.map(work, range(min(self.threads, len(answers)))))
+        return answers
 
-    def _rows(self, interpreter: Any, numbers: Shaped[np.ndarray, "view *axes"]) -> Float32[np.ndarray, "view output"]:
+    def _answer(self, interpreter: Any, numbers: Shaped[np.ndarray, "view *axes"]) -> list[np.ndarray]:
         interpreter.set_tensor(self.taken.number, numbers)
         interpreter.invoke()
-        rows = as_rows(_real(interpreter.get_tensor(self.given.number), self.given.quantisation))
-        assert rows is not None, "the output was chosen for its shape"
-        return rows.astype(np.float32, copy=False)
+        return [_real(interpreter.get_tensor(each.number), each.quantisation) for each in self.given]
 
 
 def _real(output: Shaped[np.ndarray, "..."], quantisation: Quantisation | None) -> Shaped[np.ndarray, "..."]:
@@ -151,8 +160,8 @@ def _quantisation(detail: Mapping[str, Any]) -> Quantisation | None:
 
 def start(
     file: Path, spec: str, first: Any, taken: Taken, numbers: Shaped[np.ndarray, "view *axes"], threads: int
-) -> tuple[Runner, Float32[np.ndarray, "view output"]]:
-    """Interpreters, ready to be asked, and the first answer of one.
+) -> Runner:
+    """Interpreters, ready to be asked for all outputs.
 
     Args:
         file: What they run.
@@ -163,7 +172,7 @@ def start(
         threads: How many interpreters there are to be.
 
     Raises:
-        InputError: If they can't take such views, or do not give a row for each.
+        InputError: If they can't take such views.
     """
     interpreters = [first, *(open_interpreter(file, spec) for _ in range(threads - 1))]
     with _no_log(), _refused(spec):
@@ -173,8 +182,27 @@ def start(
             interpreter.allocate_tensors()
         first.set_tensor(taken.number, numbers)
         first.invoke()
-        details = {each["name"]: each for each in first.get_output_details()}
-    outputs = {name: _real(first.get_tensor(each["index"]), _quantisation(each)) for name, each in details.items()}
+        given = tuple(Given(each["index"], _quantisation(each), each["name"]) for each in first.get_output_details())
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for interpreter in interpreters:
+        idle.put(interpreter)
+    return Runner(idle, ThreadPoolExecutor(threads), threads, taken, given, _delegate(first))
+
+
+def only_rows(
+    runner: Runner, spec: str, numbers: Shaped[np.ndarray, "view *axes"]
+) -> tuple[Runner, Float32[np.ndarray, "view output"]]:
+    """The same, asked for the one output that is rows, and these rows.
+
+    Args:
+        runner: Asks for all outputs.
+        spec: The model's name, for errors.
+        numbers: As many views as it takes at once.
+
+    Raises:
+        InputError: If there is no such output, or it does not give a row for each.
+    """
+    outputs = dict(zip((each.name for each in runner.given), runner.each(numbers)[0], strict=True))
     chosen = choose_output(outputs, spec)
     rows = as_rows(outputs[chosen])
     if rows is None or len(rows) != len(numbers):
@@ -183,13 +211,8 @@ def start(
             where=spec,
             todo="let it give one per view",
         )
-    idle: SimpleQueue[Any] = SimpleQueue()
-    for interpreter in interpreters:
-        idle.put(interpreter)
-    given = Given(details[chosen]["index"], _quantisation(details[chosen]))
-    return Runner(idle, ThreadPoolExecutor(threads), threads, taken, given, _delegate(first)), rows.astype(
-        np.float32, copy=False
-    )
+    given = tuple(each for each in runner.given if each.name == chosen)[-1:]
+    return replace(runner, given=given), rows.astype(np.float32, copy=False)
 
 
 def _delegate(interpreter: Any) -> str:

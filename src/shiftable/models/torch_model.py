@@ -20,6 +20,7 @@ from shiftable.models.outputs import check_offset, fit_names, scores_by_range
 from shiftable.models.preprocessing import Preprocessing, Size
 from shiftable.models.protocol import Scores, Task
 from shiftable.models.reasons import reason
+from shiftable.models.torch_inputs import as_tensor, scale_and_offset
 
 BATCH_SIZES = {"cpu": 32}
 """Views at once, by kind of device; 256 on an accelerator."""
@@ -72,27 +73,11 @@ class TorchModel:
     @cached_property
     def scale_and_offset(self) -> tuple[Tensor, Tensor]:
         """What a pixel of 0 to 255 is multiplied by, and what is added."""
-        device, fields = str(self.settings["device"]), self.preprocessing
-        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (fields.mean, fields.std))
-        return 1 / (255 * std), -mean / std
+        return scale_and_offset(self.preprocessing, str(self.settings["device"]))
 
     def inputs(self, views: UInt8[np.ndarray, "view height width 3"]) -> Tensor:
         """What the net is fed for these views: on its device, in its layout, normalised."""
-        plain = np.require(views, requirements=["C", "W"])  # torch takes no read-only or mirrored array; else no copy
-        scale, offset = self.scale_and_offset
-        pixels = torch.from_numpy(plain).to(scale.device, non_blocking=True)
-        pixels = pixels.permute(0, 3, 1, 2)  # of NHWC memory: this is channels_last, no copy
-        if self.preprocessing.color_order == "BGR":
-            pixels = pixels.flip(1)
-        if self.preprocessing.dtype == "float32":
-            numbers = pixels.float()
-            # in place: a second array of this size, taken and freed for every batch, slows the net itself by a fifth
-            pixels = torch.addcmul(offset, numbers, scale, out=numbers)
-        elif self.preprocessing.dtype == "int8":
-            pixels = (pixels.short() - 128).to(torch.int8)
-        if self.settings["layout"] == "contiguous":
-            pixels = pixels.contiguous()
-        return pixels.permute(0, 2, 3, 1) if self.preprocessing.layout == "NHWC" else pixels
+        return as_tensor(views, self.preprocessing, self.scale_and_offset, str(self.settings["layout"]))
 
 
 def torch_model(
@@ -132,7 +117,7 @@ def torch_model(
     Raises:
         InputError: If the device is not there, the net can't be copied, or it can't take a view.
     """
-    place = _device(device)
+    place = device_named(device)
     settings: dict[str, object] = {
         "runtime": "torch",
         "device": str(place),
@@ -143,7 +128,7 @@ def torch_model(
         "compiled": False,
     }
     model = TorchModel(
-        _own_copy(net, place, spec), spec, weights_sha256, view_size, preprocessing, scores or "logits", class_names,
+        own_copy(net, place, spec), spec, weights_sha256, view_size, preprocessing, scores or "logits", class_names,
         BATCH_SIZES.get(place.type, 256), settings, task, class_offset, size_of(net), remarks,
     )  # fmt: skip
     probe = np.random.default_rng(0).integers(0, 256, (8, *view_size, 3), dtype=np.uint8)
@@ -206,7 +191,12 @@ def _weighted_layers(module: nn.Module) -> int:
     return isinstance(module, WEIGHTED)
 
 
-def _device(name: str | None) -> torch.device:
+def device_named(name: str | None) -> torch.device:
+    """The device; without a name an accelerator, if there is one.
+
+    Raises:
+        InputError: If it is not there.
+    """
     if name is None:
         name = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"  # type: ignore[union-attr]
     try:
@@ -216,7 +206,12 @@ def _device(name: str | None) -> torch.device:
         raise InputError(f"device {name!r} can't be used ({reason(error)})", where="--device", todo="try cpu") from None
 
 
-def _own_copy(net: nn.Module, place: torch.device, spec: str) -> nn.Module:
+def own_copy(net: nn.Module, place: torch.device, spec: str) -> nn.Module:
+    """A copy on a device that only answers: in evaluation mode, in 32 bits, without gradients.
+
+    Raises:
+        InputError: If it can't be copied.
+    """
     try:
         copy = deepcopy(net)
     except Exception as error:  # weight norm's tensors, locks, open files: many types

@@ -1,26 +1,29 @@
 """Where PyTorch nets come from: this package, timm, torchvision, or a function of the user's own."""
 
-import importlib
 import importlib.util
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import getcwd
 from typing import TYPE_CHECKING, Any
 
 from shiftable.errors import InputError, missing_extra, unknown
-from shiftable.models.artefacts import Options
+from shiftable.models.artefacts import WHOLE, Options, assumed
+from shiftable.models.importing import named_function
 from shiftable.models.preprocessing import Preprocessing, Size, for_view
-from shiftable.models.protocol import Model
+from shiftable.models.protocol import DENSE, Model, Task
 from shiftable.models.reasons import reason
+from shiftable.models.torchvision_dense import dense_names, resizes_inside, shown_to
 from shiftable.models.torchvision_repair import import_torchvision
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from shiftable.models.reading import Reader
+
 NO_WEIGHTS = "give --weights FILE, or --model-arg pretrained=false for random weights"
 CHECK_ARGUMENTS = "check --model-arg"
+
+CLASSIFIERS: tuple[Task, ...] = ("classify", "embed")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Origin:
         doubt: What its source does to a photograph that ``preprocessing`` can't say; None where it says it all.
         weights_sha256: The fingerprint of the file it was read from; None takes that of its weights.
         remarks: What was assumed about ``preprocessing``, a sentence each.
+        tasks: What it can do; None where that is not known.
+        read: For a net that says where something is: finds its answers in what it returns. None goes by their form.
     """
 
     net: "nn.Module"
@@ -44,6 +49,8 @@ class Origin:
     doubt: str | None = None
     weights_sha256: str | None = None
     remarks: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] | None = None
+    read: "Reader | None" = None
 
 
 def from_demo(name: str, options: Options, pretrained: bool) -> Origin:
@@ -51,7 +58,7 @@ def from_demo(name: str, options: Options, pretrained: bool) -> Origin:
     from shiftable.models import demo
 
     net = _build(lambda name, **more: demo.demo_net(**more), name, options.model_args, pretrained)
-    return Origin(net, demo.VIEW_SIZE, demo.PREPROCESSING, demo.class_names())
+    return Origin(net, demo.VIEW_SIZE, demo.PREPROCESSING, demo.class_names(), tasks=CLASSIFIERS)
 
 
 def from_timm(name: str, options: Options, pretrained: bool) -> Origin:
@@ -72,7 +79,8 @@ def from_timm(name: str, options: Options, pretrained: bool) -> Origin:
     config = timm.data.resolve_model_data_config(net)
     view_size, resize_px = config["input_size"][1:], _timm_resize(config)
     preprocessing = Preprocessing(resize_px, config["interpolation"], mean=config["mean"], std=config["std"])
-    return Origin(net, view_size, preprocessing, _timm_class_names(net), _timm_doubt(config))
+    names, doubt = _timm_class_names(net), _timm_doubt(config)
+    return Origin(net, view_size, preprocessing, names, doubt, tasks=CLASSIFIERS)
 
 
 def _timm_resize(config: Mapping[str, Any]) -> int | Size:
@@ -100,25 +108,48 @@ def _timm_class_names(net: "nn.Module") -> tuple[str, ...] | None:
 
 
 def from_torchvision(name: str, options: Options, pretrained: bool) -> Origin:
-    """A torchvision classifier, with the preprocessing of its default weights.
+    """A torchvision net (classifier, detector, segmenter, key points), with the preprocessing of its default weights.
 
     Raises:
         InputError: As `from_timm`.
     """
     models = import_torchvision().models
-    names = models.list_models(module=models)
-    if name not in names:
-        raise unknown("model", name, names)
+    tasks = {**dict.fromkeys(models.list_models(module=models), CLASSIFIERS), **dense_names(models)}
+    if name not in tasks:
+        raise unknown("model", name, tasks)
+    if options.task not in tasks[name]:
+        raise other_task(options.task, tasks[name], f"torchvision/{name}")
     weights = models.get_model_weights(name).DEFAULT
 
     def build(name: str, pretrained: bool, **more: Any) -> "nn.Module":
+        if tasks[name] != CLASSIFIERS:  # what it is built on has pretrained weights of its own
+            more = {"weights_backbone": None, **more}
         return models.get_model(name, weights=weights if pretrained else None, **more)  # type: ignore[no-any-return]
 
     net = _build(build, name, options.model_args, pretrained)
+    categories = tuple(weights.meta["categories"])
+    if tasks[name] != CLASSIFIERS:
+        view_size, preprocessing, remarks = shown_to(name, net, weights)
+        return Origin(net, view_size, preprocessing, categories, remarks=remarks, tasks=tasks[name])
     shown = weights.transforms()
     (crop_px,), (resize_px,) = shown.crop_size, shown.resize_size
     preprocessing = Preprocessing(resize_px, shown.interpolation.value, mean=tuple(shown.mean), std=tuple(shown.std))
-    return Origin(net, (crop_px, crop_px), preprocessing, tuple(weights.meta["categories"]))
+    return Origin(net, (crop_px, crop_px), preprocessing, categories, tasks=CLASSIFIERS)
+
+
+DOES: Mapping[Task, str] = {
+    "classify": "classifies pictures",
+    "embed": "embeds pictures",
+    "detect": "detects objects",
+    "segment": "segments pictures",
+    "keypoints": "finds key points",
+}
+
+
+def other_task(asked: Task, can: tuple[Task, ...], spec: object) -> InputError:
+    """The error for a net that does something else than what it is asked for."""
+    todo = f"say --task {' or '.join(each for each in can if each != 'embed')}"
+    return InputError(f"it {DOES[can[0]]}, and the task is {asked}", where=spec, todo=todo)
 
 
 def from_factory(name: str, options: Options, pretrained: bool) -> object:
@@ -127,18 +158,7 @@ def from_factory(name: str, options: Options, pretrained: bool) -> object:
     Raises:
         InputError: If the module or the function is not there, or does not take the arguments.
     """
-    module_name, _, attribute = name.partition(":")
-    if getcwd() not in sys.path:
-        sys.path.insert(0, getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise InputError(f"no module {error.name!r}", where=name, todo="run where it can be imported") from error
-    except Exception as error:  # it runs the user's code
-        raise InputError(f"importing it fails ({type(error).__name__}: {reason(error)})", where=name) from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise unknown("function", attribute, [key for key, value in vars(module).items() if callable(value)])
+    factory = named_function(name)
     built = _build(lambda _, **more: factory(**more), name, options.model_args, None)
     if not hasattr(built, "named_modules") and not isinstance(built, Model):
         raise InputError(
@@ -147,9 +167,23 @@ def from_factory(name: str, options: Options, pretrained: bool) -> object:
     return built
 
 
-def as_origin(net: "nn.Module", view_size: Size = (224, 224)) -> Origin:
-    """A net that says nothing about its input: the usual ImageNet preprocessing."""
-    return Origin(net, view_size, for_view(view_size))
+def as_origin(net: "nn.Module", task: Task = "classify", view_size: Size = (224, 224)) -> Origin:
+    """A net that says nothing about its input: the usual ImageNet preprocessing, or whole pictures in a letterbox.
+
+    Of torchvision's detectors their own transform tells.
+    """
+    if task not in DENSE:
+        return Origin(net, view_size, for_view(view_size))
+    name = type(net).__name__
+    if resizes_inside(net):
+        size, preprocessing, remarks = shown_to(name, net, None)
+        return Origin(net, size, preprocessing, remarks=remarks)
+    preprocessing = for_view(view_size, **WHOLE[task])
+    remark = (
+        f"nothing says how {name} is fed: views of {view_size[0]}×{view_size[1]} px, {assumed(preprocessing)} were "
+        "assumed; say otherwise by --preprocessing"
+    )
+    return Origin(net, view_size, preprocessing, remarks=(remark,))
 
 
 def _build(build: Any, name: str, arguments: Mapping[str, Any], pretrained: bool | None) -> Any:

@@ -1,7 +1,18 @@
 """Self-contained HTML pages and their figures."""
 
-from shiftable.report.audit_page import write_report
+from shiftable.report.audits import show_audit, write_report
 from shiftable.report.compare_page import write_comparison
 from shiftable.report.parity_page import write_parity
+from shiftable.report.terminal import show_comparison, show_parity
+from shiftable.report.trace_page import show_trace, write_trace
 
-__all__ = ["write_comparison", "write_parity", "write_report"]
+__all__ = [
+    "show_audit",
+    "show_comparison",
+    "show_parity",
+    "show_trace",
+    "write_comparison",
+    "write_parity",
+    "write_report",
+    "write_trace",
+]

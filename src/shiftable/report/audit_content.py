@@ -9,6 +9,7 @@ from shiftable.auditing import METRICS, Audit, Estimate
 from shiftable.auditing.metrics import CONTROL_METRICS, estimate
 from shiftable.report import charts, provenance, wording
 from shiftable.report.heat_map import HeatMap, heat_json, heat_words
+from shiftable.report.motion_words import floor_words, step_size, sweep_axis, words_of
 from shiftable.report.tallies import Tallies, histogram_metric
 from shiftable.report.worst_cases import Case
 
@@ -33,12 +34,14 @@ def audit_content(
         "skipped_more": max(0, len(audit.images["skipped"]) - MOST_NOTES),
         "used": audit.images["count"],
         "controls": _controls(audit, change),
+        "floor": floor_words(audit.motion),
         "metrics": _metrics(audit),
         "heat": heat_words(audit, heat, len(tallies.flips)),
         "heat_json": heat_json(heat, named),
         "heat_axis": _heat_axis(heat, audit),
+        "heat_ends": _heat_ends(_heat_axis(heat, audit)),
         "heat_rows": _heat_rows(heat),
-        "places": _places(tallies),
+        "places": _places(tallies, step_size(audit.motion)),
         "histogram": histogram,
         "cases": [_case(audit, case) for case in cases],
         "pictures": _pictures(cases),
@@ -79,7 +82,8 @@ def _metric(audit: Audit, name: str, found: Estimate, end: float | None = None) 
 
 def _controls(audit: Audit, change: Estimate) -> dict[str, Any]:
     """Motion beside what is no motion, each metric on one axis."""
-    moved = "two places" if audit.walk["shape"] == "random" else "moved by one pixel"
+    words = words_of(audit)
+    moved = f"seen twice, {words.at_most}" if audit.walk["shape"] == "random" else _in_a_sentence(words.did)
     found: dict[str, list[Estimate | None]] = {moved: [change, audit.metrics.get("mac")]}
     for control, estimates in audit.controls.items():
         found[wording.CONTROL_WORDS.get(control, control)] = [estimates.get(name) for name in CONTROL_METRICS]
@@ -116,15 +120,23 @@ def _histogram(audit: Audit, tallies: Tallies) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def _in_a_sentence(words: str) -> str:
+    return words[0].lower() + words[1:]
+
+
 def _heat_axis(heat: HeatMap, audit: Audit) -> tuple[float, float, str] | None:
-    """Of a sweep, the first and the last offset and what they are."""
-    if audit.walk["shape"] != "sweep":
+    """Of a sweep, the first and the last place and what they are."""
+    return sweep_axis(audit, heat.tile[1]) if audit.walk["shape"] == "sweep" else None
+
+
+def _heat_ends(axis: tuple[float, float, str] | None) -> tuple[str, str, str] | None:
+    """What stands below the heat map of a sweep: on the left, in the middle and on the right."""
+    if axis is None:
         return None
-    side = heat.dx if audit.walk["direction"] == "horizontal" else heat.dy
-    words = {"horizontal": "px to the right", "diagonal": "px down and to the right"}.get(
-        audit.walk["direction"], "px down"
-    )
-    return float(np.nanmin(side)), float(np.nanmax(side)), words
+    first, last, words = axis
+    if first > 0:
+        return f"{first:g}", words, f"{last:g}"
+    return f"{first:+g}".replace("-", "−"), f"{words}; 0 is unmoved", f"{last:+g}"
 
 
 def _heat_rows(heat: HeatMap) -> list[tuple[str, int, int]]:
@@ -137,16 +149,17 @@ def _heat_rows(heat: HeatMap) -> list[tuple[str, int, int]]:
     ]
 
 
-def _places(tallies: Tallies) -> dict[str, Any] | None:
+def _places(tallies: Tallies, step: float) -> dict[str, Any] | None:
     """Of a grid, the map of places, and the same by distance for who can't see it."""
     if tallies.agreement is None:
         return None
     reach = len(tallies.agreement) // 2
     line = np.abs(np.arange(-reach, reach + 1))
     distance = np.maximum(line[:, None], line[None, :])
-    away = [(ring, float(tallies.agreement[distance == ring].mean())) for ring in range(1, reach + 1)]
-    text = "; ".join(f"{ring} px away {100 * share:.0f} %" for ring, share in away)
-    return {"svg": charts.place_map(tallies.agreement, f"Same answer as unmoved: {text}"), "text": text, "reach": reach}
+    away = [(ring * step, float(tallies.agreement[distance == ring].mean())) for ring in range(1, reach + 1)]
+    text = "; ".join(f"{px:g} px away {100 * share:.0f} %" for px, share in away)
+    svg = charts.place_map(tallies.agreement, f"Same answer as unmoved: {text}")
+    return {"svg": svg, "text": text, "reach": f"{reach * step:g}"}
 
 
 def _case(audit: Audit, case: Case) -> dict[str, Any]:

@@ -21,7 +21,7 @@ PAGE, FIGURES = "report.html", "figures"
 OWN_FIGURES = ("heatmap.png", "changes.png", "jaggedness.png", "flips.png", "places.png", "worst-*.png")
 
 
-def write_report(
+def write_classes_report(
     audit: Audit, *, class_names: Sequence[str] | None = None, samples: Sequence[Sample] | None = None
 ) -> Path:
     """Write an audit's page, and its figures as PNG, into the audit's folder.

@@ -122,7 +122,8 @@ def traces(case: Case, text: str) -> Markup:
         parts.append(_line(points, number))
     for offset in _ticks(x):
         label = f"{offset:+g}" if offset and len(x) > 2 else f"{offset:g}"
-        parts.append(caption(across(offset), BOTTOM + 16, label.replace("-", "−")))
+        inside = min(across(offset), WIDTH - 3.6 * len(label))  # half as wide as it is long, so that no end is cut off
+        parts.append(caption(inside, BOTTOM + 16, label.replace("-", "−")))
     parts.append(caption((LEFT + RIGHT) / 2, BOTTOM + 36, case.axis))
     return chart(parts, text)
 

@@ -102,7 +102,7 @@ def _content(
         "intervals": charts.intervals(panels, _told(panels)),
         "covered": None if "matched_margin" in comparison.absent else compare_words.covered(comparison),
         "right": comparison.images["right"],
-        "definitions": [(name, *wording.metric_words(name)) for name in metrics],
+        "definitions": [(name, *wording.metric_words(name, comparison.audits[0].audit)) for name in metrics],
         "facts": _facts(comparison),
         "references": REFERENCES,
     }
@@ -197,16 +197,10 @@ def _told(panels: Sequence[tuple[str, Sequence[tuple[str, Estimate]]]]) -> str:
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     first, images = comparison.audits[0].audit, comparison.images
     motion, source = first.motion, first.images["source"]
-    options = [
-        f"{name.removesuffix('_px')} {value}"
-        for name, value in motion.items()
-        if name not in ("name", "where", "enlarged") and value is not None
-    ]
-    where = provenance.WHERE.get(motion["where"], motion["where"])
     listed = f"{images['common']:,} of {images['listed']:,} listed"
     return [
         ("Images", f"{listed}, of {wording.shorten(str(source or 'a list of samples'), 200)}"),
-        ("Motion", "; ".join([f"{motion['name']}: {where}", *options])),
+        ("Motion", provenance.motion_said(motion)),
         ("Walk", wording.walk_words(first)),
         ("Seed", str(first.seed)),
         *[(f"Audit {at}", f"{compared.audit.model['spec']}, in {compared.audit.folder}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from shiftable.auditing.comparison import Compared, Comparison
 from shiftable.report import wording
+from shiftable.report.motion_words import words_of
 from shiftable.report.wording import shorten
 
 LONGEST = 60
@@ -99,10 +100,8 @@ def _range(low: str | None, high: str | None) -> str:
 
 def _moved(comparison: Comparison) -> str:
     audit = comparison.audits[0].audit
-    if audit.walk["shape"] == "random":
-        return f"Shown two views of a picture at most {wording.FARTHEST_PX} px apart"
-    step = wording.ONE_STEP.get(str(audit.walk.get("direction")), "one pixel")
-    return f"{wording.MOVES.get(audit.motion['name'], 'Moved')} by {step}"
+    words = words_of(audit)
+    return f"Shown two views of a picture {words.at_most}" if audit.walk["shape"] == "random" else words.did
 
 
 def _often(compared: Compared, figure: str) -> str:

@@ -32,15 +32,17 @@ def heat_map_figure(heat: HeatMap, words: Mapping[str, Any], axis: tuple[float, 
     Args:
         heat: The map.
         words: As `heat_words` gives them.
-        axis: Of a sweep, the first and the last offset in px, and what they are.
+        axis: Of a sweep, the first and the last place, and what they are.
         path: Where the PNG goes.
     """
     mosaic = _mosaic(heat)
     height = float(np.clip(7 * mosaic.shape[0] / mosaic.shape[1], 1.2, 7)) if axis is None else 5.5
     figure = new_figure(7, height + 1.1)
     axes = figure.add_subplot()
-    # a sweep's columns are pixels: the axis says which
-    extent = None if axis is None else (axis[0] - 0.5, axis[1] + 0.5, len(heat.ids) + 0.5, 0.5)
+    extent = None
+    if axis is not None:  # a sweep's columns are places: the axis says which
+        half = (axis[1] - axis[0]) / (heat.tile[1] - 1) / 2 if heat.tile[1] > 1 else 0.5
+        extent = axis[0] - half, axis[1] + half, len(heat.ids) + 0.5, 0.5
     axes.imshow(
         mosaic, cmap="gray", vmin=0, vmax=1, aspect="auto" if axis else "equal", interpolation="nearest", extent=extent
     )
@@ -68,12 +70,12 @@ def _mosaic(heat: HeatMap) -> Float[np.ndarray, "row column"]:
     return grid.transpose(0, 2, 1, 3).reshape(lines * (height + gap), columns * (width + gap))
 
 
-def place_map_figure(agreement: Float[np.ndarray, "dy dx"], path: Path) -> None:
-    """Draw how many images are answered at a place as they are unmoved."""
-    reach = len(agreement) // 2
+def place_map_figure(agreement: Float[np.ndarray, "dy dx"], path: Path, step_px: float = 1.0) -> None:
+    """Draw how many images are answered at a place as they are unmoved, the places being so many px apart."""
+    end = len(agreement) * step_px / 2
     figure = new_figure(5.2, 4.4)
     axes = figure.add_subplot()
-    extent = (-reach - 0.5, reach + 0.5, reach + 0.5, -reach - 0.5)
+    extent = (-end, end, end, -end)
     image = axes.imshow(100 * agreement, cmap="gray", extent=extent, interpolation="nearest")
     axes.set_xlabel("px to the right")
     axes.set_ylabel("px down")

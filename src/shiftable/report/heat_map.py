@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from shiftable.auditing import Audit, Predictions, Walk
+from shiftable.report.motion_words import places_of, words_of
 from shiftable.report.tallies import target
-from shiftable.report.wording import FARTHEST_PX, shorten
+from shiftable.report.wording import shorten
 
 MOST_ROWS, MOST_CELLS = 500, 80_000
 """What a page shows: the cells bound its size, however long the walks are."""
@@ -30,8 +31,8 @@ class HeatMap:
         p: Its probability.
         first: Of pairs, the answer to the first view; else None. `top1` is that to the second.
         first_p: The probability of `first`, in the first view.
-        dy: How far the content was moved down, in px.
-        dx: How far to the right.
+        places: Where the view was: (down, right) in px, % larger, or degrees counter-clockwise.
+        of: Which of these: ``"shift"``, ``"scale"`` or ``"angle"``.
     """
 
     ids: Sequence[str]
@@ -42,8 +43,8 @@ class HeatMap:
     p: Float[np.ndarray, "image cell"]
     first: Int[np.ndarray, "image cell"] | None
     first_p: Float[np.ndarray, "image cell"] | None
-    dy: Float[np.ndarray, "image cell"]
-    dx: Float[np.ndarray, "image cell"]
+    places: Float[np.ndarray, "image cell number"]
+    of: str
 
     @property
     def light(self) -> Bool[np.ndarray, "image cell"]:
@@ -68,14 +69,19 @@ def heat_map(audit: Audit, images: Sequence[Predictions]) -> HeatMap:
         audit: Its walk says how the tiles look.
         images: The rows of each image.
     """
-    tile, paired = _tile(audit), audit.walk["shape"] in ("pairs", "random")
-    cells = [_cells(image, int(np.prod(tile)), _places_in_tile(audit, image), paired) for image in images]
+    tile, paired, words = _tile(audit), audit.walk["shape"] in ("pairs", "random"), words_of(audit)
+    if audit.walk["shape"] == "sweep":
+        tile = 1, max(int(image["step"].max()) + 1 for image in images)  # walks may all be shorter than asked for
+    cells = [
+        _cells(image, int(np.prod(tile)), _places_in_tile(audit, image), paired, places_of(words, image))
+        for image in images
+    ]
     stacked = {name: np.stack([each[name] for each in cells]) for name in cells[0]}
     right = np.array([target(image)[0] for image in images])
     labelled = np.array([bool(len(image.labelled)) for image in images])
     heat = HeatMap(
         [image.images[0] for image in images], tile, right, labelled, stacked["top1"], stacked["p"],
-        stacked.get("first"), stacked.get("first_p"), stacked["dy"], stacked["dx"],
+        stacked.get("first"), stacked.get("first_p"), stacked["places"], words.of,
     )  # fmt: skip
     return _sorted(heat)
 
@@ -95,21 +101,22 @@ def _places_in_tile(audit: Audit, image: Predictions) -> Int[np.ndarray, "row"]:
     return step if audit.walk["shape"] == "sweep" else np.where(step == 1, walk, -1)
 
 
-def _cells(image: Predictions, count: int, cell: Int[np.ndarray, "row"], paired: bool) -> dict[str, np.ndarray]:
+def _cells(
+    image: Predictions,
+    count: int,
+    cell: Int[np.ndarray, "row"],
+    paired: bool,
+    places: Float[np.ndarray, "row number"],
+) -> dict[str, np.ndarray]:
     rows = np.flatnonzero((cell >= 0) & (cell < count))
 
     def laid(values: np.ndarray, empty: float | int) -> np.ndarray:
-        out = np.full(count, empty, values.dtype)
+        out = np.full((count, *values.shape[1:]), empty, values.dtype)
         out[cell[rows]] = values
         return out
 
     top1, p = image["top1"].astype(np.int64), image["top1_p"]
-    laid_out = {
-        "top1": laid(top1[rows], -1),
-        "p": laid(p[rows], np.nan),
-        "dy": laid(image["dy"][rows], np.nan),
-        "dx": laid(image["dx"][rows], np.nan),
-    }
+    laid_out = {"top1": laid(top1[rows], -1), "p": laid(p[rows], np.nan), "places": laid(places[rows], np.nan)}
     if paired:
         laid_out |= {"first": laid(top1[rows - 1], -1), "first_p": laid(p[rows - 1], np.nan)}
     return laid_out
@@ -124,13 +131,13 @@ def _sorted(heat: HeatMap) -> HeatMap:
         cells = np.argsort(~light, axis=1, kind="stable")
 
     def turned(values: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(values, cells, axis=1)[images]
+        return np.take_along_axis(values, cells.reshape(*cells.shape, *[1] * (values.ndim - 2)), axis=1)[images]
 
     first, first_p = heat.first, heat.first_p
     return HeatMap(
         [heat.ids[image] for image in images], heat.tile, heat.right[images], heat.labelled[images], turned(heat.top1),
         turned(heat.p), None if first is None else turned(first), None if first_p is None else turned(first_p),
-        turned(heat.dy), turned(heat.dx),
+        turned(heat.places), heat.of,
     )  # fmt: skip
 
 
@@ -143,8 +150,7 @@ def heat_json(heat: HeatMap, named: Callable[[int], str]) -> dict[str, Any]:
     def index(classes: np.ndarray) -> list[Any]:
         return np.where(classes < 0, -1, np.searchsorted(used, classes)).tolist()  # type: ignore[no-any-return]
 
-    shared = heat.first is None and bool((heat.missing.sum() == 0) and _alike(heat.dy) and _alike(heat.dx))
-    places = np.stack([heat.dy, heat.dx], axis=-1)[: 1 if shared else None]
+    shared = heat.first is None and not heat.missing.any() and bool((heat.places == heat.places[0]).all())
     content = {
         "tile": list(heat.tile),
         "ids": [shorten(name, LONGEST_ID) for name in heat.ids],
@@ -153,7 +159,8 @@ def heat_json(heat: HeatMap, named: Callable[[int], str]) -> dict[str, Any]:
         "labelled": heat.labelled.astype(int).tolist(),
         "top": index(heat.top1),
         "p": _thousandths(heat.p),
-        "places": np.nan_to_num(places).astype(int).tolist(),
+        "of": heat.of,
+        "places": _plain(heat.places[: 1 if shared else None]),
     }
     if heat.first is not None and heat.first_p is not None:
         content |= {"first": index(heat.first), "firstP": _thousandths(heat.first_p)}
@@ -168,7 +175,7 @@ def heat_words(audit: Audit, heat: HeatMap, images: int) -> Mapping[str, Any]:
         heat: The map.
         images: How many there are in all.
     """
-    shape, labels = audit.walk["shape"], bool(audit.images["labelled"])
+    shape, labels, words = audit.walk["shape"], bool(audit.images["labelled"]), words_of(audit)
     if heat.first is not None:
         title, good, bad = "Which images change", "same answer", "another answer"
     elif labels:
@@ -181,7 +188,8 @@ def heat_words(audit: Audit, heat: HeatMap, images: int) -> Mapping[str, Any]:
         "title": title,
         "good": good,
         "bad": bad,
-        "reading": READING[shape],
+        "reading": READING[shape].format(apart=words.apart, at_most=words.at_most)
+        + (" White is where a walk has no more places." if heat.missing.any() else ""),
         "summary": _summary(heat, good),
         "chosen": None if shown == images else chosen,
         "shape": shape,
@@ -191,8 +199,8 @@ def heat_words(audit: Audit, heat: HeatMap, images: int) -> Mapping[str, Any]:
 READING = {
     "sweep": "A row is an image, a column a place along the walk. A steady model draws rows of one shade.",
     "grid": "A square is an image, a cell in it a place of the view. A steady model draws squares of one shade.",
-    "pairs": "A column is an image, a cell in it a pair of views one pixel apart.",
-    "random": f"A column is an image, a cell in it a pair of views at most {FARTHEST_PX} px apart.",
+    "pairs": "A column is an image, a cell in it a pair of views {apart}.",
+    "random": "A column is an image, a cell in it a pair of views {at_most}.",
 }
 
 
@@ -212,5 +220,7 @@ def _thousandths(p: Float[np.ndarray, "image cell"]) -> list[Any]:
     return np.rint(1000 * np.nan_to_num(p)).astype(int).tolist()  # type: ignore[no-any-return]
 
 
-def _alike(values: Float[np.ndarray, "image cell"]) -> bool:
-    return bool((values == values[0]).all())
+def _plain(places: Float[np.ndarray, "image cell number"]) -> list[Any]:
+    """Numbers as short as can be; 0 where there is no view."""
+    rounded = np.nan_to_num(places).round(4)
+    return (rounded.astype(int) if (rounded == rounded.astype(int)).all() else rounded).tolist()  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from shiftable.auditing.motions import FLAGS, MOTIONS
 from shiftable.auditing.record import read_run
 from shiftable.auditing.walks import OPTIONS
 from shiftable.models.preprocessing import LETTERBOXES
+from shiftable.report.motion_words import step_said
 from shiftable.report.wording import answers_words, embeds, shorten, walk_words
 
 WHERE = {
@@ -17,6 +18,9 @@ WHERE = {
     "canvas": "of the picture on a canvas, after its resize",
     "tensor": "on the finished view, in a circle",
 }
+
+SLIDES_OVER = {"resized": "over the image as the model resizes it", "source": "over the original pixels, not resized"}
+"""Where a view that keeps its box slides."""
 
 REFERENCES = (
     "Azulay & Weiss 2018. Why do deep convolutional networks generalize so poorly to small image transformations? "
@@ -58,11 +62,12 @@ def command(audit: Audit) -> str | None:
     words += ["--threshold", audit.model["threshold"]] if "threshold" in audit.model else []
     words += ["--motion", audit.motion["name"]]
     for option in MOTIONS[audit.motion["name"]].options:
-        if (value := audit.motion[option]) is not None:
+        if (value := audit.motion.get(option)) is not None:
             words += [FLAGS.get(option, f"--{option}"), value]
     words += ["--walk", audit.walk["shape"]]
     for option in OPTIONS[audit.walk["shape"]]:
-        words += [f"--{option.removesuffix('_px')}", audit.walk[option]]
+        if (value := audit.walk[option]) is not None:
+            words += [f"--{option.removesuffix('_px')}", value]
     return shlex.join(str(word) for word in [*words, "--seed", audit.seed])
 
 
@@ -95,10 +100,22 @@ def _preprocessing(fields: Mapping[str, Any]) -> str:
 
 
 def _motion(motion: Mapping[str, Any]) -> str:
-    chosen = {name: motion[name] for name in MOTIONS[motion["name"]].options if motion[name] is not None}
-    said = "".join(f"; {name.removesuffix('_px')} {value}" for name, value in chosen.items())
     room = f"; {_enlarged(motion['enlarged'])}" if motion["where"] == "resized" else ""
-    return f"{motion['name']}: {WHERE.get(motion['where'], motion['where'])}{said}{room}"
+    return motion_said(motion) + room
+
+
+def motion_said(motion: Mapping[str, Any]) -> str:
+    """A motion, where it happens, and what was chosen.
+
+    Args:
+        motion: An audit's.
+    """
+    known = MOTIONS[motion["name"]].options if motion["name"] in MOTIONS else {}
+    chosen = {name: motion[name] for name in known if motion.get(name) is not None}
+    where = SLIDES_OVER.get(chosen.pop("at", ""), WHERE.get(motion["where"], motion["where"]))
+    steps = f"; steps of {step_said(motion)}" if chosen.pop("step", None) else ""
+    said = "".join(f"; {name.removesuffix('_px')} {value}" for name, value in chosen.items())
+    return f"{motion['name']}: {where}{steps}{said}"
 
 
 def _enlarged(factor: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from shiftable.auditing import METRICS, Audit, Predictions, Walk, read_parts
+from shiftable.auditing.motions import MOTIONS
 from shiftable.auditing.predictions import changed
 
 COUNTED = [
@@ -21,6 +22,8 @@ COUNTED = [
         "step",
         "dy",
         "dx",
+        "scale",
+        "angle",
         "top1",
         "top1_p",
         "first_p",
@@ -46,7 +49,8 @@ class Tallies:
         steepest: The largest change of probability at a flip; 0 where there is none.
         jagged: Jaggedness on a sweep (that of the unmoved view's answer where there are no labels), else the flips. NaN
             where it is not known.
-        agreement: On a grid, the share of images that are answered at (dy, dx) as they are unmoved; else None.
+        agreement: On a grid, the share of images that are answered at a place as they are unmoved, step by step down
+            and to the right; else None.
     """
 
     flips: PerImage
@@ -63,8 +67,10 @@ class Tallies:
 
 
 def histogram_metric(audit: Audit) -> str | None:
-    """The metric whose histogram says most: a sweep has jaggedness, other walks have flips (None)."""
-    if audit.walk["shape"] != "sweep":
+    """The metric whose histogram says most: sweeps of one length have jaggedness, other walks have flips (None)."""
+    if audit.walk["shape"] != "sweep" or (
+        audit.motion["name"] in MOTIONS and MOTIONS[audit.motion["name"]].needs_boxes
+    ):
         return None
     return "jaggedness" if audit.images["labelled"] else "jaggedness_self"
 
@@ -77,8 +83,11 @@ def tally(audit: Audit) -> Tallies:
     for part in _moving(audit, COUNTED):
         columns.append(_tally_part(part, jagged))
         if audit.walk["shape"] == "grid":
-            cell = ((part["dy"] + size // 2) * size + part["dx"] + size // 2).astype(int)
-            agreeing += np.bincount(cell, part["top1"] == part["ref"], minlength=size * size)
+            rows = np.flatnonzero(
+                part["walk"] < size
+            )  # these walks go along the rows; the others meet each place again
+            cell = (part["walk"][rows] * size + part["step"][rows]).astype(np.int64)
+            agreeing += np.bincount(cell, (part["top1"] == part["ref"])[rows], minlength=size * size)
             seen += np.bincount(cell, minlength=size * size)
     flips, pairs, right, steepest, crossings = (np.concatenate(column) for column in zip(*columns, strict=True))
     agreement = (agreeing / seen).reshape(size, size) if audit.walk["shape"] == "grid" else None

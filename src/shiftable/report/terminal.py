@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from shiftable.auditing import Audit, Estimate
 from shiftable.auditing.comparison import Comparison
@@ -16,9 +13,15 @@ from shiftable.report.compare_words import headline as comparison_headline
 from shiftable.report.parity_page import COLUMNS, parity_rows
 from shiftable.report.provenance import recheck_words
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-def show_audit(console: Console, found: Audit, page: Path) -> None:
+
+def show_classes(console: "Console", found: Audit, page: Path) -> None:
     """Metrics and controls, a row each."""
+    from rich.text import Text
+
     table = _table("metric", "value", "95 % interval", "images", "pairs")
     for name, each in found.metrics.items():
         table.add_row(name, *_numbers(each))
@@ -29,8 +32,10 @@ def show_audit(console: Console, found: Audit, page: Path) -> None:
     _show(console, table, found.warnings, page, *([recheck_words(recheck)] if recheck else []))
 
 
-def show_comparison(console: Console, found: Comparison, page: Path) -> None:
+def show_comparison(console: "Console", found: Comparison, page: Path) -> None:
     """A row for every audit."""
+    from rich.text import Text
+
     figures = [figure for figure in SIDE_BY_SIDE if figure not in found.absent]
     metrics = [name for name in ("accuracy", "margin") if all(name in each.metrics for each in found.audits)]
     table = _table("model", *(SIDE_BY_SIDE[figure] for figure in figures), *metrics)
@@ -44,22 +49,28 @@ def show_comparison(console: Console, found: Comparison, page: Path) -> None:
     _show(console, table, [*found.absent.values(), *found.notes], page, comparison_headline(found))
 
 
-def show_parity(console: Console, found: Parity, page: Path) -> None:
+def show_parity(console: "Console", found: Parity, page: Path) -> None:
     """A row for every way of feeding the model, and for every other file."""
+    from rich.text import Text
+
     table = _table(*COLUMNS)
     for row in parity_rows(found):
         table.add_row(*map(Text, row))
     _show(console, table, found.warnings, page, *found.findings)
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str) -> "Table":
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
 
 
-def _show(console: Console, table: Table, notes: Sequence[str], page: Path, *said: str) -> None:
+def _show(console: "Console", table: "Table", notes: Sequence[str], page: Path, *said: str) -> None:
+    from rich.text import Text
+
     console.print(table)
     for sentence in said:
         console.print(sentence, markup=False)

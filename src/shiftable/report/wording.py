@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from math import ceil, floor, isnan, log10
 
 from shiftable.auditing import METRICS, Audit, Estimate, Walk
-from shiftable.auditing.walks import ROOM_PX
-
-FARTHEST_PX = ROOM_PX - 1
-"""How far two places drawn at random lie apart along an axis, at most."""
+from shiftable.report.motion_words import SHIFTED, step_words, words_of
+from shiftable.report.motion_words import place as place
 
 TOGETHER = (
     *("p_top1_change", "p_set_change", "jaccard", "mac", "cosine_distance"),
@@ -16,7 +14,7 @@ TOGETHER = (
 """To be read together: a surer model is steadier, and one that always gives the same wrong answer never changes."""
 
 METRIC_WORDS: Mapping[str, tuple[str, str]] = {
-    "p_top1_change": ("Changed answers", "Of two views one pixel apart, how often the first choices differ."),
+    "p_top1_change": ("Changed answers", "Of two views {apart}, how often the first choices differ."),
     "mac": (
         "Mean absolute change",
         "How far the probability of the first choice moves from one view to the next: 0 not at all, 1 altogether.",
@@ -44,7 +42,7 @@ METRIC_WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "consistency": (
         "Consistency",
-        f"Of two views of a picture at most {FARTHEST_PX} px apart, how often the first choices agree.",
+        "Of two views of a picture {at_most}, how often the first choices agree.",
     ),
     "accuracy_top5": (
         "Accuracy, five choices",
@@ -54,12 +52,12 @@ METRIC_WORDS: Mapping[str, tuple[str, str]] = {
     "share_constant": ("The same everywhere", "Share of the images that get the same answer at every place."),
     "p_set_change": (
         "Changed sets",
-        "Of two views one pixel apart, how often the classes scored at or above the threshold are not the same.",
+        "Of two views {apart}, how often the classes scored at or above the threshold are not the same.",
     ),
     "jaccard": (
         "Overlap of the sets",
-        "Of the classes scored at or above the threshold in one of two views one pixel apart, the share that is so in "
-        "both; 1 where there is none.",
+        "Of the classes scored at or above the threshold in one of two views {apart}, the share that is so in both; 1 "
+        "where there is none.",
     ),
     "cosine_distance": (
         "Cosine distance",
@@ -67,15 +65,16 @@ METRIC_WORDS: Mapping[str, tuple[str, str]] = {
         "apart.",
     ),
 }
-"""Metric → its name and what it says. One that is not here is explained by its own docstring."""
+"""Metric → its name and what it says; how two views differ is the motion's. One that is not here is explained by its
+own docstring."""
 
 EMBEDDER_SAYS: Mapping[str, str] = {
-    "p_top1_change": "Of two views one pixel apart, how often another one of the other images is nearest.",
+    "p_top1_change": "Of two views {apart}, how often another one of the other images is nearest.",
     "mac": "How far the cosine similarity to the image that was nearest moves from one view to the next.",
     "margin": "How much nearer the nearest image is than the second, as a difference of cosine similarities.",
     "jaggedness_self": "How often along an image's walk the unmoved picture's nearest image enters or leaves the five "
     "nearest (the nearest, where there are ten images or fewer).",
-    "consistency": f"Of two views of a picture at most {FARTHEST_PX} px apart, how often the same image is nearest.",
+    "consistency": "Of two views of a picture {at_most}, how often the same image is nearest.",
     "share_constant": "Share of the images that have the same nearest image at every place.",
 }
 """What a metric says where answers are neighbours."""
@@ -86,9 +85,7 @@ CONTROL_WORDS = {
     "jpeg": "saved as JPEG, quality 95",
 }
 
-MOVES = {"crop": "Moved", "camera": "Moved in front of the camera", "roll": "Rolled round"}
-ONE_STEP = {"diagonal": "one pixel down and one to the right"}
-WAYS = {"vertical": "up and down", "horizontal": "left and right", "diagonal": "diagonally", None: "in both directions"}
+WAYS: Mapping[str | None, str] = {"vertical": "up and down", "horizontal": "left and right", "diagonal": "diagonally"}
 
 
 def embeds(audit: Audit) -> bool:
@@ -118,11 +115,13 @@ def measure(audit: Audit) -> str:
 
 
 def metric_words(name: str, audit: Audit | None = None) -> tuple[str, str]:
-    """What a metric is called, and what it says of such a model."""
-    if audit is not None and embeds(audit) and name in EMBEDDER_SAYS:
-        return METRIC_WORDS[name][0], EMBEDDER_SAYS[name]
+    """What a metric is called, and what it says of such a model and such a motion; by default of a shift by pixels."""
     summary = (METRICS[name].of.__doc__ or "").strip().partition("\n")[0] if name in METRICS else ""
-    return METRIC_WORDS.get(name, (name.replace("_", " ").capitalize(), summary))
+    title, says = METRIC_WORDS.get(name, (name.replace("_", " ").capitalize(), summary))
+    if audit is not None and embeds(audit):
+        says = EMBEDDER_SAYS.get(name, says)
+    words = step_words(SHIFTED) if audit is None else words_of(audit)
+    return title, says.format(apart=words.apart, at_most=words.at_most) if name in METRIC_WORDS else says
 
 
 def times(share: float) -> str:
@@ -177,12 +176,12 @@ def headline(audit: Audit, change: Estimate) -> str:
     if audit.walk["shape"] == "random":
         said = pairs if change.value == 0 else times(change.value)
         does = "finds different nearest images" if embeds(audit) else "disagrees with itself"
-        start = f"Shown two views of the same picture at most {FARTHEST_PX} px apart, {name} {does} {said}"
+        start = f"Shown two views of the same picture {words_of(audit).at_most}, {name} {does} {said}"
     else:
         now, once = ("finds", "found") if embeds(audit) else ("changes", "changed")
         what = "another nearest image" if embeds(audit) else "its answer"
         said = f"{once} {what} {pairs}" if change.value == 0 else f"{now} {what} {times(change.value)}"
-        start = f"{_moved(audit)}, {name} {said}"
+        start = f"{words_of(audit).did}, {name} {said}"
     still = audit.controls.get("still", {}).get("p_top1_change")
     if still is None:
         return f"{start}."
@@ -210,26 +209,17 @@ def basis(audit: Audit, change: Estimate) -> str:
 
 def walk_words(audit: Audit) -> str:
     """Where the views were taken."""
-    walk = Walk(**audit.walk)
-    way, far = WAYS.get(walk.direction, ""), f"at most {FARTHEST_PX} px apart on each axis"
+    walk, words = Walk(**audit.walk), words_of(audit)
+    way = WAYS.get(walk.direction)
+    (views, where), view = words.places, words.places[0].partition(" ")[0].removesuffix("s")
+    further = f"and one step further ({way})" if way else "and one step further"
     return {
-        "sweep": f"one walk of {walk.steps} places per image, one pixel apart, {way} through the middle",
-        "pairs": f"{count(walk.walks, 'pair')} per image: a place drawn at random, and one pixel further ({way})",
-        "random": f"{count(walk.walks, 'pair')} per image, both places drawn at random, {far}",
-        "grid": f"all places up to {walk.radius_px} px away on each axis; every row and every column is a walk",
+        "sweep": f"one walk of {walk.steps} {views} per image, {words.apart}, {f'{way} ' if way else ''}{where}",
+        "pairs": f"{count(walk.walks, 'pair')} per image, {words.apart}: a {view} drawn at random, {further}",
+        "random": f"{count(walk.walks, 'pair')} per image, both {views} drawn at random, {words.at_most} on each axis",
+        "grid": f"all places up to {walk.radius_px} steps away on each axis, {words.apart}; every row and every column "
+        "is a walk",
     }[walk.shape]
-
-
-def place(dy: float | int, dx: float | int) -> str:
-    """A place in words.
-
-    Example:
-        >>> place(3, 0), place(-1, 2), place(0, 0)
-        ('3 px down', '1 px up, 2 px right', 'unmoved')
-    """
-    down = f"{abs(dy):g} px {'down' if dy > 0 else 'up'}" if dy else ""
-    right = f"{abs(dx):g} px {'right' if dx > 0 else 'left'}" if dx else ""
-    return ", ".join(part for part in (down, right) if part) or "unmoved"
 
 
 def figure_of(name: str, value: float) -> str:
@@ -266,11 +256,6 @@ def shorten(text: str, most: int) -> str:
         'n014407…me.jpg'
     """
     return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
-
-
-def _moved(audit: Audit) -> str:
-    step = ONE_STEP.get(str(audit.walk.get("direction")), "one pixel")
-    return f"{MOVES.get(audit.motion['name'], 'Moved')} by {step}"
 
 
 def count(number: int, noun: str) -> str:

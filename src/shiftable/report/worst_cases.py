@@ -9,10 +9,12 @@ from PIL import Image
 
 from shiftable.auditing import Audit, Predictions, Show
 from shiftable.auditing.predictions import changed
+from shiftable.auditing.stage import Place, Stage
 from shiftable.data import Sample, find_samples
 from shiftable.errors import InputError
+from shiftable.report.motion_words import MOTION_WORDS, SHIFTED, along, place, places_of
 from shiftable.report.tallies import steepness
-from shiftable.report.wording import count, place
+from shiftable.report.wording import count
 
 MOST_CASES, MOST_LINES, MOST_VIEWS = 6, 4, 5
 THUMB_PX = 160
@@ -58,7 +60,7 @@ class Case:
         label: The right class, or None.
         flips: How often its answer changes, over all its walks.
         pairs: Of how many.
-        offsets: How far the views are along the walk, in px; steps where the walk is a pair of places.
+        offsets: How far the views are along the walk, in the unit of the axis; numbers where it is a pair of places.
         axis: What the offsets are.
         lines: The leading classes.
         at: The first step after the change that is shown.
@@ -107,7 +109,7 @@ def worst_case(image: Predictions, named: Callable[[int], str], show: Show, samp
         sample: The image, if it is still there.
     """
     rows, at = _walk_to_show(image)
-    offsets, axis = _axis(image["dy"][rows], image["dx"][rows])
+    offsets, axis = _axis(image, rows, show)
     label = int(image["label"][rows[0]]) if len(image.labelled) else None
     shown = min(MOST_VIEWS, len(rows))
     start = min(max(at - shown // 2, 0), len(rows) - shown)
@@ -137,12 +139,11 @@ def _walk_to_show(image: Predictions) -> tuple[Int[np.ndarray, "step"], int]:
     return np.flatnonzero(walk == chosen), int(image["step"][row])
 
 
-def _axis(dy: Step, dx: Step) -> tuple[Step, str]:
-    if len(dy) == 2:
+def _axis(image: Predictions, rows: Int[np.ndarray, "step"], show: Show) -> tuple[Step, str]:
+    if len(rows) == 2:
         return np.array([1.0, 2.0]), "view"
-    if np.ptp(dy) == 0:
-        return dx, "px to the right"
-    return dy, "px down" if np.ptp(dx) == 0 else "px down and to the right"
+    words = MOTION_WORDS.get(show.motion.name, SHIFTED)
+    return along(places_of(words, image)[rows], words)
 
 
 def _leading(top1: Int[np.ndarray, "step"], label: int | None) -> list[int]:
@@ -167,7 +168,8 @@ def _strip(
     image: Predictions, rows: Int[np.ndarray, "step"], named: Callable[[int], str], show: Show, sample: Sample | None
 ) -> list[View]:
     top1, top1_p, label = image["top1"], image["top1_p"], image["label"]
-    places = [(int(image["dy"][row]), int(image["dx"][row])) for row in rows]
+    columns = [image[name][rows].tolist() for name in Place._fields]
+    places = [Place(*numbers) for numbers in zip(*columns, strict=True)]
     pictures = _pictures(show, sample, places)
     return [
         View(
@@ -183,7 +185,7 @@ def _strip(
 
 
 def _pictures(
-    show: Show, sample: Sample | None, places: Sequence[tuple[int, int]]
+    show: Show, sample: Sample | None, places: Sequence[Place]
 ) -> Sequence[UInt8[np.ndarray, "height width 3"] | None]:
     """The views, made smaller; None for each if the image is gone, or is another one by now."""
     nothing = [None] * len(places)
@@ -193,9 +195,25 @@ def _pictures(
         stage = show.stage(sample)
     except InputError:
         return nothing
-    if any(dy not in stage.dy or dx not in stage.dx for dy, dx in places):
-        return nothing
-    return [_smaller(stage.view(dy, dx)) for dy, dx in places]
+    steps = [step_at(stage, at) for at in places]
+    return nothing if None in steps else [_smaller(stage.view(*step)) for step in steps if step is not None]
+
+
+def step_at(stage: Stage, place: Place) -> tuple[int, int] | None:
+    """The step at which the view is at a place; None where no step leads there.
+
+    A step down changes all but ``dx``, a step to the right only ``dx``: so each is looked for by itself.
+    """
+
+    def same(step: tuple[int, int], names: Sequence[str]) -> bool:
+        found = stage.place(*step)
+        return all(np.isclose(getattr(found, name), getattr(place, name), rtol=0, atol=1e-9) for name in names)
+
+    down = next((step for step in stage.dy if same((step, stage.home[1]), ("dy", "scale", "angle"))), None)
+    right = next((step for step in stage.dx if same((stage.home[0], step), ("dx",))), None)
+    if down is None or right is None or not same((down, right), Place._fields):
+        return None
+    return down, right
 
 
 def _smaller(view: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "new_height new_width 3"]:

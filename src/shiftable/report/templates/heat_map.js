@@ -67,11 +67,19 @@
     if (at) show(at);
   }
 
-  function where([dy, dx]) {
-    const words = [];
-    if (dy) words.push(`${Math.abs(dy)} px ${dy > 0 ? "down" : "up"}`);
-    if (dx) words.push(`${Math.abs(dx)} px ${dx > 0 ? "right" : "left"}`);
-    return words.join(", ") || "unmoved";
+  // what the numbers of a place mean, as the page's other places say it: the unit, and which way above and below 0
+  const kinds = {
+    shift: [[" px", "down", "up"], [" px", "right", "left"]],
+    scale: [[" %", "larger", "smaller"]],
+    angle: [["°", "counter-clockwise", "clockwise"]],
+  };
+
+  function where(place) {
+    const words = place.map((number, at) => {
+      const [unit, above, below] = kinds[map.of][at];
+      return number ? `${Math.abs(number)}${unit} ${number > 0 ? above : below}` : "";
+    });
+    return words.filter(Boolean).join(", ") || "unmoved";
   }
 
   function answer(name, thousandths) {

@@ -1,0 +1,427 @@
+"""What the page of a video audit says: estimates, films and moments as words, numbers and charts."""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from shiftable.auditing import METRICS, Audit, Estimate
+from shiftable.auditing.metrics import CONTROL_METRICS
+from shiftable.auditing.video import SMOOTHING
+from shiftable.auditing.video_results import UNMOVED, UNMOVED_PX, movement_table
+from shiftable.report import charts, provenance, trace_charts, video_charts, wording
+from shiftable.report.video_films import FARTHEST_FRAME, Film, Moment
+
+MOST_NOTES, LONGEST_NOTE, MOST_ROWS = 20, 400, 500
+
+VIDEO_WORDS: Mapping[str, tuple[str, str]] = {
+    "flips_per_minute": ("Changes per minute", "How often in a minute the first choice changes."),
+    "flips_per_second": ("Changes per second", "How often in a second the first choice changes."),
+    "p_top1_change": ("Changed answers", "Of two successive frames, how often the first choices differ."),
+    "mac": (
+        "Mean absolute change",
+        "How far the probability of the first choice moves from one frame to the next: 0 not at all, 1 altogether.",
+    ),
+    "accuracy": ("Accuracy", "How often the first choice is right, over all frames with a label."),
+    "pm_k": ("Right all around", "Frames that are right, as are the ten before and the ten after."),
+    "change_if_right": (
+        "Changed although right",
+        "Changed answers among the pairs whose first frame was answered right.",
+    ),
+    "jaggedness": ("Jaggedness", "How often the right class enters or leaves the five first choices."),
+    "jaggedness_self": (
+        "Jaggedness, without labels",
+        "How often the first frame's answer enters or leaves the five first choices.",
+    ),
+}
+"""What metrics are called where pairs are successive frames; the others as on every page."""
+
+FIRST = (
+    *("flips_per_minute", "p_top1_change", "mac"),
+    *("accuracy", "pm_k", "change_if_right", "margin"),
+)
+"""To be read together, in this order."""
+
+CONTROL_WORDS: Mapping[str, str] = {
+    **wording.CONTROL_WORDS,
+    "still": "the same frame again",
+    UNMOVED: f"two frames that moved by less than {UNMOVED_PX:g} px",
+}
+SMOOTHING_WORDS: Mapping[str, str] = {
+    "raw": "as the model answers",
+    "average": "probabilities averaged over time",
+    "hold": "a new answer must lead for so many frames",
+    "margin": "a new answer must lead by so much",
+    "average and hold": "averaged, and must lead for so many frames",
+}
+
+
+def video_content(
+    audit: Audit, films: Sequence[Film], drawn: Sequence[Film], moments: Sequence[Moment], named: Callable[[int], str]
+) -> dict[str, Any]:
+    """What the template is filled with.
+
+    Args:
+        audit: Of videos.
+        films: All its videos.
+        drawn: Those whose timelines are shown.
+        moments: The changes of answer whose frames are shown.
+        named: Gives a class's name.
+    """
+    return {
+        "name": audit.model_name,
+        "headline": headline(audit, films),
+        "basis": _basis(audit, films),
+        "notes": [wording.shorten(note, LONGEST_NOTE) for note in audit.warnings],
+        "skipped": audit.images["skipped"][:MOST_NOTES],
+        "skipped_more": max(0, len(audit.images["skipped"]) - MOST_NOTES),
+        "controls": _controls(audit),
+        "metrics": [_metric(name, audit.metrics[name]) for name in _ordered(audit)],
+        "films": [_film(film, named) for film in drawn],
+        "left_out": len(films) - len(drawn),
+        "table": _table(films),
+        "movement": movement(audit),
+        "smoothing": smoothing(audit),
+        "moments": [_moment(moment, named) for moment in moments],
+        "unpictured": _unpictured(moments),
+        "facts": _facts(audit, films),
+        "command": _command(audit),
+        "record": provenance.record(audit),
+        "references": REFERENCES,
+        "unmoved_px": UNMOVED_PX,
+        "definitions": [(name, METRICS[name].of.__doc__ or "") for name in audit.metrics],
+    }
+
+
+REFERENCES = (
+    "Azulay & Weiss 2019. Why do deep convolutional networks generalize so poorly to small image transformations? "
+    "Journal of Machine Learning Research 20(184): figure 1, P(top-1 change), mean absolute change.",
+    "Shankar et al. 2021. Do image classifiers generalize across time? ICCV: pm-k.",
+    "Künsch 1989. The jackknife and the bootstrap for general stationary observations, Annals of Statistics 17: "
+    "intervals from one video, by moving blocks.",
+)
+
+
+def headline(audit: Audit, films: Sequence[Film]) -> str:
+    """What was found, in one sentence.
+
+    Args:
+        audit: Of videos.
+        films: All its videos.
+    """
+    seconds = sum(film.seconds for film in films)
+    flips = audit.metrics.get("flips_per_minute")
+    often = flips.value if flips else float(np.mean([film.flips_per_minute for film in films]))
+    does = f"changes its answer {_times(often)} a minute" if often else "never changes its answer"
+    start = f"On {duration(seconds)} of video, {audit.model_name} {does}"
+    unmoved = audit.controls.get(UNMOVED, {}).get("p_top1_change")
+    if unmoved is not None and unmoved.pairs:
+        return f"{start}; between frames that did not move, {wording.times(unmoved.value)}."
+    still = audit.controls.get("still", {}).get("p_top1_change")
+    return f"{start}." if still is None else f"{start}; shown the same frame again, {wording.times(still.value)}."
+
+
+def duration(seconds: float | int) -> str:
+    """A length of time as people say it.
+
+    Example:
+        >>> duration(13.95), duration(0.5), duration(372)
+        ('14 s', '0.5 s', '6.2 min')
+    """
+    return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
+def value_of(name: str, value: float | int) -> str:
+    """A metric's value in its unit."""
+    if isnan(value):
+        return "unknown"
+    if name in METRICS and METRICS[name].unit != "frequency":
+        return wording.figure_of(name, value)
+    return f"{value:.0f}" if value >= 20 else f"{value:.2g}"
+
+
+def _times(often: float) -> str:
+    if often >= 1.5:
+        return f"{often:.0f} times" if often >= 10 else f"{often:.2g} times"
+    return "once" if often >= 0.95 else f"{often:.2g} times"
+
+
+def _basis(audit: Audit, films: Sequence[Film]) -> str:
+    frames = sum(len(film.top1) for film in films)
+    said = f"This rests on {wording.count(frames, 'frame')} of {wording.count(len(films), 'video')}"
+    change = audit.metrics.get("p_top1_change")
+    if change is not None:
+        said += f": of two successive frames, it answers differently {wording.times(change.value)}"
+        if not isnan(change.low):
+            said += f" ({wording.interval_of('p_top1_change', change)} with 95 % confidence)"
+    return (
+        f"{said}. A change of answer may be right, where what is seen changes; the tables below tell how far the "
+        "picture moved, and what the model makes of noise."
+    )
+
+
+def _ordered(audit: Audit) -> list[str]:
+    return [name for name in FIRST if name in audit.metrics] + sorted(set(audit.metrics) - set(FIRST))
+
+
+def _metric(name: str, found: Estimate, end: float | None = None) -> dict[str, Any]:
+    title, says = VIDEO_WORDS.get(name) or wording.metric_words(name)
+    rate = name in METRICS and METRICS[name].unit == "rate"
+    high = found.value if isnan(found.high) else found.high
+    end = end or (1.0 if rate else charts.nice_end(high))
+    value = value_of(name, found.value)
+    known = not isnan(found.low)
+    low, top = (value_of(name, side).removesuffix(" %") for side in (found.low, found.high))
+    interval = f"{low} to {top}{' %' if rate else ''}" if known else "interval unknown"
+    return {
+        "name": name,
+        "title": title,
+        "says": says,
+        "value": value,
+        "interval": interval,
+        "bar": charts.interval_bar(found, end, f"{value}, 95 % interval {interval}, on an axis from 0 to {end:g}"),
+        "end": "100 %" if rate and end == 1 else f"{end:g}",
+        "pairs": found.pairs,
+    }
+
+
+def _controls(audit: Audit) -> dict[str, Any]:
+    """Successive frames beside what is no motion, each metric on one axis."""
+    found: dict[str, list[Estimate | None]] = {
+        "two successive frames": [audit.metrics.get(name) for name in CONTROL_METRICS]
+    }
+    for control, estimates in audit.controls.items():
+        found[CONTROL_WORDS.get(control, control)] = [estimates.get(name) for name in CONTROL_METRICS]
+    columns = [[row[at] for row in found.values()] for at in range(len(CONTROL_METRICS))]
+    ends = [charts.nice_end(max([0.0, *map(_high, column)])) for column in columns]
+    rows = {
+        words: [
+            None if cell is None else _metric(name, cell, end)
+            for name, cell, end in zip(CONTROL_METRICS, cells, ends, strict=True)
+        ]
+        for words, cells in found.items()
+    }
+    return {"rows": rows, "estimates": found, "any": bool(audit.controls)}
+
+
+def _high(found: Estimate | None) -> float:
+    return 0.0 if found is None else found.value if isnan(found.high) else found.high
+
+
+def _film(film: Film, named: Callable[[int], str]) -> dict[str, Any]:
+    flips, frames = len(film.flips), len(film.top1)
+    said = (
+        f"{wording.count(flips, 'change')} in {duration(film.seconds)}, {value_of('', film.flips_per_minute)} a minute"
+    )
+    if film.right is not None:
+        said += f"; right in {100 * film.right:.0f} % of the frames"
+    lines = film.lines()
+    leads = [int((film.top1 == number).sum()) for number in lines]
+    return {
+        "name": film.id,
+        "said": said,
+        "chart": video_charts.timeline(film, f"The leading classes' probabilities over time. {said}"),
+        "keys": [
+            (
+                trace_charts.key(at),
+                first_name(named(number)),
+                f"leads {lead:,} of {frames:,}" + ("; right" if number == film.label else ""),
+            )
+            for at, (number, lead) in enumerate(zip(lines, leads, strict=True))
+        ],
+    }
+
+
+def _table(films: Sequence[Film]) -> dict[str, Any]:
+    """All videos, those whose answers change most often first."""
+    ordered = sorted(films, key=lambda film: -film.flips_per_minute)[:MOST_ROWS]
+    rows = [
+        (
+            wording.shorten(film.id, 160),
+            duration(film.seconds),
+            f"{len(film.flips):,}",
+            value_of("", film.flips_per_minute),
+            "" if film.right is None else f"{100 * film.right:.0f} %",
+        )
+        for film in ordered
+    ]
+    return {"rows": rows, "more": len(films) - len(rows), "labelled": any(film.right is not None for film in films)}
+
+
+def movement(audit: Audit) -> dict[str, Any]:
+    """How much the answer changes by how far the picture moved.
+
+    Args:
+        audit: Of videos.
+    """
+    rows = movement_table(audit.folder)
+    labels = [_bin(row["from_px"], row["to_px"]) for row in rows]
+    shares = [None if row["p_top1_change"] is None else float(row["p_top1_change"]) for row in rows]
+    pairs = [f"{row['pairs']:,}" for row in rows]
+    table = [
+        (
+            f"{label} px",
+            count,
+            "–" if share is None else wording.figure_of("p_top1_change", share),
+            "–" if row["mac"] is None else wording.figure_of("mac", float(row["mac"])),
+        )
+        for label, count, share, row in zip(labels, pairs, shares, rows, strict=True)
+    ]
+    text = "; ".join(f"{label}: {share} of {count}" for label, count, share, _ in table)
+    return {
+        "shares": shares,
+        "pairs": pairs,
+        "labels": labels,
+        "axis": MOVEMENT_AXIS,
+        "svg": video_charts.bars(shares, pairs, labels, MOVEMENT_AXIS, f"Changed answers by movement. {text}"),
+        "table": table,
+    }
+
+
+MOVEMENT_AXIS = "how far the picture moved since the frame before, px of the view"
+
+
+def _bin(low: float | int | None, high: float | int | None) -> str:
+    """A range of movement.
+
+    Example:
+        >>> _bin(0.0, 0.1), _bin(0.5, 1.0), _bin(4.0, None)
+        ('under 0.1', '0.5 to 1', '4 or more')
+    """
+    if high is None:
+        return f"{low:g} or more"
+    return f"{low:g} to {high:g}" if low else f"under {high:g}"
+
+
+def smoothing(audit: Audit) -> dict[str, Any] | None:
+    """What averaging and waiting would do to these videos, and how late they make an answer; None without a record.
+
+    Args:
+        audit: Of videos.
+    """
+    try:
+        rows = json.loads((audit.folder / SMOOTHING).read_text("utf-8"))["rows"]
+    except (OSError, ValueError):
+        return None
+    series: dict[str, list[tuple[float, float, str]]] = {}
+    for row in rows:
+        if row["delay_frames"] is not None:
+            never = f" ({100 * row['never'] / row['steps']:.0f} % never)" if row["never"] else ""
+            label = setting_words(row["setting"]).replace(" frames", "").replace("by ", "") + never
+            point = float(row["delay_frames"]), _value(row["flips_per_minute"]), label
+            series.setdefault(row["name"], []).append(point)
+    often = [value_of("", _value(row["flips_per_minute"])) for row in rows]
+    text = "; ".join(
+        f"{row['name']} {setting_words(row['setting'])}: {changes} changes a minute"
+        for row, changes in zip(rows, often, strict=True)
+    )
+    return {
+        "series": series,
+        "svg": video_charts.smoothing_chart(series, f"Changes per minute against delay. {text}"),
+        "keys": [(trace_charts.key(at), SMOOTHING_WORDS.get(name, name)) for at, name in enumerate(series)],
+        "labelled": any(row.get("accuracy") is not None for row in rows),
+        "frozen": any(_value(row["flips_per_minute"]) == 0 for row in rows[1:]),
+        "rows": [
+            (
+                SMOOTHING_WORDS.get(row["name"], row["name"]),
+                setting_words(row["setting"]),
+                changes,
+                _delay(row),
+                "" if row.get("accuracy") is None else f"{100 * _value(row['accuracy']):.1f} %",
+            )
+            for row, changes in zip(rows, often, strict=True)
+        ],
+    }
+
+
+def setting_words(setting: Mapping[str, float | int]) -> str:
+    """How a smoothing is set, as a short label.
+
+    Example:
+        >>> setting_words({"alpha": 0.3, "hold_frames": 3}), setting_words({})
+        ('α 0.3, 3 frames', '')
+    """
+    words = {"alpha": "α {:g}", "hold_frames": "{:g} frames", "margin": "by {:g}"}
+    return ", ".join(words.get(name, name + " {:g}").format(value) for name, value in setting.items())
+
+
+def _delay(row: Mapping[str, Any]) -> str:
+    """How late a smoothing is, and how often it never arrives."""
+    if row["delay_frames"] is None:
+        return "never" if row["steps"] else "unknown"
+    frames = f"{row['delay_frames']:.2g}"
+    late = f"{frames} {'frame' if frames == '1' else 'frames'}, {row['delay_s']:.2g} s" if float(frames) else "none"
+    return late + (f"; never in {row['never']} of {row['steps']}" if row["never"] else "")
+
+
+def _value(estimate: Mapping[str, Any]) -> float:
+    return float(estimate["value"])
+
+
+def _moment(moment: Moment, named: Callable[[int], str]) -> dict[str, Any]:
+    film, at = moment.film, moment.at
+    rows = film.rows
+    before = int(film.top1[at - 1])
+    fall = f"{100 * rows['top1_p'][at - 1]:.0f} % → {100 * rows['first_p'][at]:.0f} %"
+    moved = film.moved_px[at]
+    known = None if isnan(moved) else f"the picture moved by {moved:.1f} px"
+    return {
+        "title": f"“{first_name(named(before))}” becomes “{first_name(named(int(film.top1[at])))}”: {fall}",
+        "where": f"{film.id}, {film.time_s[at]:.2f} s" + (f"; {known}" if known else ""),
+        "pictured": any(picture is not None for picture in moment.pictures),
+        "strip": [
+            {
+                "picture": picture,
+                "name": first_name(named(int(film.top1[row]))),
+                "p": float(rows["top1_p"][row]),
+                "right": None if rows.table["label"][row].as_py() is None else bool(rows["label_rank"][row] == 1),
+                "after": row in film.flips,
+                "place": f"{film.time_s[row]:.2f} s",
+            }
+            for row, picture in zip(moment.shown, moment.pictures, strict=True)
+        ],
+    }
+
+
+def first_name(name: str) -> str:
+    """A class's name without its synonyms, and not too long."""
+    return wording.shorten(name.partition(", ")[0], 40)
+
+
+def _unpictured(moments: Sequence[Moment]) -> str | None:
+    missing = sum(any(picture is None for picture in moment.pictures) for moment in moments)
+    if not missing:
+        return None
+    which = "The frames" if missing == len(moments) else f"The frames of {missing} moments"
+    return (
+        f"{which} can’t be decoded any more where the audit found the video, or lie beyond frame {FARTHEST_FRAME:,}, "
+        "so they are not shown."
+    )
+
+
+def _facts(audit: Audit, films: Sequence[Film]) -> list[tuple[str, str]]:
+    model, images = audit.model, audit.images
+    sha256 = model["weights_sha256"]
+    source = wording.shorten(str(images["source"] or "videos handed over in Python"), 200)
+    rates = sorted({f"{(len(film.top1) - 1) / max(1e-9, float(np.ptp(film.time_s))):.3g}" for film in films})
+    shown = f"{rates[0]} frames a second" if len(rates) == 1 else f"{rates[0]} to {rates[-1]} frames a second"
+    return [
+        ("Model", f"{model['spec']}, {wording.answers_words(audit)}"),
+        ("Weights", f"sha256 {sha256[:12]}…" if sha256 else "not visible to the audit"),
+        ("View", "{} × {} px (height × width)".format(*model["view_size"])),
+        ("Videos", f"{wording.count(len(films), 'video')} of {source}, {shown}"),
+        ("Motion", "video: successive frames, each as the deployed model is shown it"),
+        ("Seed", str(audit.seed)),
+    ]
+
+
+def _command(audit: Audit) -> str | None:
+    """The command line that makes it again; None where the videos were handed over in Python."""
+    source = audit.images["source"]
+    if source is None:
+        return None
+    return shlex.join(["shiftable", "audit", str(audit.model["spec"]), str(source), "--motion", "video", "--seed",
+                       str(audit.seed)])  # fmt: skip
