@@ -1,6 +1,7 @@
 """The page of a detector, a segmenter or a key-point model: it says what the tables say, whole and offline."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from html import unescape
 from html.parser import HTMLParser
@@ -21,6 +22,7 @@ from shiftable.models.answers import Detections, Poses
 from shiftable.report import objects_terms as terms
 from shiftable.report import objects_words as words
 from shiftable.report.objects_compared import detected_pair, placed_pair
+from shiftable.report.objects_content import command
 from shiftable.report.objects_masks import hatched
 from shiftable.report.objects_page import show_objects, write_objects_report
 from shiftable.report.objects_pairs import Rows
@@ -93,6 +95,12 @@ def _audit(task, out, count=3, samples=None, answer=None, **options):
     model = Fake(answer or ANSWERS[task], task=task)
     options = {"steps": 9, "motion": "crop"} | options
     return sh.audit(model, samples or _samples(count), out=out, **options), model
+
+
+@pytest.fixture
+def page_only(monkeypatch):
+    """Leaves the PNG files out: they take longer than all the rest."""
+    monkeypatch.setattr("shiftable.report.objects_page._draw_figures", lambda *_: None)
 
 
 class Tags(HTMLParser):
@@ -175,6 +183,7 @@ def test_all_that_is_drawn_is_also_said(written):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.usefixtures("page_only")
 def test_the_headline_is_what_a_naive_count_gives(tmp_path):
     """Vanished: seen (0.5) at one step, and no match of 0.3 at the next one."""
     audit, _ = _audit("detect", tmp_path)
@@ -195,6 +204,7 @@ def test_the_headline_is_what_a_naive_count_gives(tmp_path):
     assert f"This rests on {len(seen):,} objects in {len(views) - 3:,} pairs of views of 3 images" in page.read_text()
 
 
+@pytest.mark.usefixtures("page_only")
 def test_tables_behind_the_charts_hold_what_the_tables_of_the_audit_hold(tmp_path):
     audit, _ = _audit("detect", tmp_path)
     text = write_objects_report(audit, samples=_samples(3)).read_text("utf-8")
@@ -253,6 +263,7 @@ def test_a_pair_of_points_has_lines_from_where_they_were():
     assert pair.title == "1 point lost, 1 point new, the others move by 3.0 px on average"
 
 
+@pytest.mark.usefixtures("page_only")
 @pytest.mark.parametrize("motion", ["crop", "camera"])
 def test_boxes_are_drawn_where_the_model_saw_them(motion, tmp_path):
     """Back from the still scene into the view: corners on the grid of cells of `bright_blocks`."""
@@ -273,6 +284,7 @@ def test_striped_pixels_are_those_that_change():
     assert {tuple(pixel) for pixel in drawn[marked].tolist()} == {(0, 0, 0), (255, 214, 0)}
 
 
+@pytest.mark.usefixtures("page_only")
 def test_masks_need_the_model(tmp_path):
     audit, model = _audit("segment", tmp_path)
     alone = write_objects_report(audit, samples=_samples(3)).read_text("utf-8")
@@ -290,6 +302,7 @@ def test_masks_need_the_model(tmp_path):
 # What may go wrong
 
 
+@pytest.mark.usefixtures("page_only")
 def test_names_are_escaped(tmp_path):
     names = [HOSTILE, "a&b.png", "{{7*7}}"]
     samples = _samples(3, names)
@@ -302,6 +315,7 @@ def test_names_are_escaped(tmp_path):
     assert "49" not in {word.strip() for word in Tags(page).words}
 
 
+@pytest.mark.usefixtures("page_only")
 def test_images_that_are_gone_are_missed_in_words(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -314,10 +328,10 @@ def test_images_that_are_gone_are_missed_in_words(tmp_path):
     text = write_objects_report(audit).read_text("utf-8")
     assert "<image" not in text
     assert "can’t be read any more" in text
-    assert not list((audit.folder / "figures").glob("pair-*.png"))
     assert "vanished" in text[text.index('id="pairs"') :]
 
 
+@pytest.mark.usefixtures("page_only")
 def test_a_model_that_sees_nothing_has_a_page(tmp_path):
     audit, _ = _audit("detect", tmp_path, answer=nothing)
     page = write_objects_report(audit, samples=_samples(3))
@@ -325,12 +339,14 @@ def test_a_model_that_sees_nothing_has_a_page(tmp_path):
     assert "No object vanished or appeared" in page.read_text("utf-8")
 
 
+@pytest.mark.usefixtures("page_only")
 @pytest.mark.parametrize("task", ANSWERS)
 def test_one_image_has_no_interval_and_a_page(task, tmp_path):
     audit, _ = _audit(task, tmp_path, count=1)
     assert "unknown: one image" in write_objects_report(audit, samples=_samples(1)).read_text("utf-8")
 
 
+@pytest.mark.usefixtures("page_only")
 @pytest.mark.parametrize("walk", ["pairs", "random", "grid"])
 def test_every_walk_has_its_page(walk, tmp_path):
     options = {"walk": walk, "steps": None, "motion": "crop"} | ({"radius_px": 2} if walk == "grid" else {})
@@ -339,6 +355,24 @@ def test_every_walk_has_its_page(walk, tmp_path):
     assert ("objects in a view, on average" in _h1(page)) == (walk == "random")
 
 
+def test_the_command_line_makes_it_again(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(_samples(1)[0].read()).save(folder / "a b.png")
+    audit = sh.audit(Fake(bright_blocks), folder, steps=5, out=tmp_path / "out", score_threshold=0.6)
+    line = command(audit)
+    assert line is not None
+    told = shlex.split(line)
+    assert told[:2] == ["shiftable", "audit"]
+    options = dict(zip(told[4::2], told[5::2], strict=True))
+    assert options["--task"] == "detect"
+    assert options["--score-threshold"] == "0.6"
+    assert options["--match-threshold"] == "0.3"
+    assert options["--steps"] == "5"
+    assert len(told) == len(set(told[4::2])) * 2 + 4, "no option twice"
+
+
+@pytest.mark.usefixtures("page_only")
 def test_names_must_fit_the_classes(tmp_path):
     audit, _ = _audit("detect", tmp_path, count=1)
     if not audit.model.get("classes"):

@@ -365,7 +365,7 @@ def test_names_are_short_where_that_tells_them_apart():
     named = replace(FakeModel(parity), class_names=("hen, Gallus", "cock, Gallus"))
     (panel,) = trace(named, checkerboards(1)[0], motion="roll", steps=3).panels
     said = trace_words.headline(panel, named=True)
-    assert re.fullmatch(r"One pixel down, and “(hen|cock)” becomes “(hen|cock)”: 100\xa0% → 0\xa0%", said)
+    assert re.fullmatch(r"One pixel down, and “(hen|cock)” becomes “(hen|cock)”: 100\xa0%\xa0→\xa00\xa0%", said)
 
 
 def test_the_terminal_gets_a_line_for_every_motion(tmp_path):

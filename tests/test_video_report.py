@@ -18,7 +18,7 @@ from PIL import Image
 import shiftable as sh
 from shiftable.auditing.predictions import Predictions, Row, tabulate
 from shiftable.errors import InputError
-from shiftable.report import video_content
+from shiftable.report import video_costs, video_words
 from shiftable.report.video_charts import timeline
 from shiftable.report.video_films import (
     APART_S,
@@ -131,9 +131,9 @@ def test_the_page_says_what_was_measured(audited):
     text = unescape(page.read_text("utf-8"))
     for name, found in audit.metrics.items():
         assert f">{name}<" in text
-        assert f"<b>{video_content.value_of(name, found.value)}</b>" in text
+        assert f"<b>{video_words.value_of(name, found.value)}</b>" in text
     for control in audit.controls:
-        assert video_content.CONTROL_WORDS[control] in text
+        assert video_words.CONTROL_WORDS[control] in text
     (only,) = read_films(audit)
     often = audit.metrics["flips_per_minute"].value
     assert only.flips_per_minute == pytest.approx(often)
@@ -155,7 +155,7 @@ def test_figures_are_beside_it(audited):
 def test_smoothing_is_told_beside_its_delay(audited):
     audit, page = audited
     rows = json.loads((audit.folder / "smoothing.json").read_text())["rows"]
-    found = video_content.smoothing(audit)
+    found = video_costs.smoothing(audit)
     assert len(found["rows"]) == len(rows)
     assert sum(map(len, found["series"].values())) == sum(row["delay_frames"] is not None for row in rows)
     text = unescape(page.read_text("utf-8"))
@@ -168,7 +168,7 @@ def test_movement_is_told_beside_the_answers(audited):
     from shiftable.auditing.video_results import movement_table
 
     audit, _ = audited
-    found = video_content.movement(audit)
+    found = video_costs.movement(audit)
     rows = movement_table(audit.folder)
     assert found["shares"] == [row["p_top1_change"] for row in rows]
     assert [int(pairs) for pairs in found["pairs"]] == [row["pairs"] for row in rows]
@@ -298,7 +298,7 @@ def test_curves_and_ticks_are_where_they_belong():
     np.testing.assert_allclose(x, [58 + 834 * row / 5 for row in known.flips], atol=0.06)
     path = re.search(r'line-0"><path d="([^"]+)"', chart)[1]
     y = np.array([float(point.split()[1]) for point in re.split("[ML]", path)[1:]])
-    np.testing.assert_allclose((180 - y) / 170, known.p(1), atol=1e-3)
+    np.testing.assert_allclose((180 - y) / 170, known.p(1), atol=1e-3)  # the axis ends at 100 %
 
 
 def test_a_line_breaks_where_its_class_is_not_known():

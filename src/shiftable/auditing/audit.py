@@ -14,7 +14,7 @@ import numpy as np
 
 from shiftable.auditing.asking import answer_shard, checked_scores, tabulate_scores, write_scores
 from shiftable.auditing.floors import interpolation_floor
-from shiftable.auditing.motions import make_motion
+from shiftable.auditing.motions import make_motion, motion_remarks
 from shiftable.auditing.preparing import Boxes, Labels, Prepared, describe, find_images, prepare
 from shiftable.auditing.rechecking import first_views, rechecked
 from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
@@ -132,7 +132,13 @@ def audit(
         model, exact, first_views(show, samples), top5=prepared.labelled, seed=seed, positive_from=prepared.threshold
     )
     answering = gathered(model.task, model) if placed else recheck or model
-    remarks = [*getattr(model, "remarks", ()), *(recheck.remarks if recheck else ()), *_frames(show), *prepared.remarks]
+    remarks = [
+        *getattr(model, "remarks", ()),
+        *(recheck.remarks if recheck else ()),
+        *_frames(show),
+        *motion_remarks(moving),
+        *prepared.remarks,
+    ]
     begin = time.perf_counter()
     answered: list[int] = []  # views, call by call; the model may be asked from several threads
 

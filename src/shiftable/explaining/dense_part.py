@@ -264,8 +264,12 @@ def _forbidden(survey: Survey, index: int, state: str) -> Forbidden:
 
 
 def _change(survey: Survey, index: int) -> float | None:
-    """By how much a call's answer changes if the net is shown half of a strip; of a map, what is in the first eighth."""
+    """By how much a call's answer changes if the net is shown half of a strip; of a map, what is in the first eighth.
+
+    The strip is noise that grows four times as strong, or its two halves would have the same means.
+    """
     picture = Part(survey.net, index, 0, (-2, -1), survey.channels, survey.unit_px).noise(8 * survey.unit_px, 0)
+    picture *= torch.linspace(0.5, 2, picture.shape[2], dtype=picture.dtype, device=picture.device)[:, None]
     whole, tile = (reach(survey.net, each, index, 0) for each in (picture, picture[:, :, : 4 * survey.unit_px]))
     for dimension in survey.probes[0].grown(index, 0):
         whole, tile = (each.narrow(dimension, 0, whole.shape[dimension] // 8) for each in (whole, tile))

@@ -27,7 +27,15 @@ def fixed_size(net: nn.Module, view_px: Pair, spec: str, seed: int) -> Tiling | 
         raise InputError(f"the net can't take an image of {size} px ({name or kind}: {words})", where=spec)
     index = next((i for i, call in enumerate(trace.calls) if _whole(call.outputs) and not _whole(call.inputs)), None)
     earlier = trace.calls if index is None else trace.calls[:index]
-    maps = [(call, seen) for call in earlier for seen in call.outputs if len(seen.shape) == 4 and not _whole([seen])]
+    maps = [
+        (call, seen)
+        for call in earlier
+        for seen in call.outputs
+        if len(seen.shape) == 4
+        and not view_px[0] % seen.shape[2]
+        and not view_px[1] % seen.shape[3]
+        and not _whole([seen])
+    ]
     if not maps:
         raise no_map(spec)
     (last, seen), only = maps[-1], f"the net takes {view_px[0]}×{view_px[1]} px only"
@@ -37,7 +45,7 @@ def fixed_size(net: nn.Module, view_px: Pair, spec: str, seed: int) -> Tiling | 
     return Tiling(
         spec=spec,
         part=called(last.name, seen),
-        stride_px=(round(high), round(wide)),
+        stride_px=(int(high), int(wide)),
         pitch_px=(high, wide),
         receptive_field_px=None,
         first_px=None,

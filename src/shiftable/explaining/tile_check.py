@@ -15,7 +15,7 @@ from shiftable.explaining.tiling import Check, Pair
 
 Cuts = tuple[tuple[Cut, ...], tuple[Cut, ...]]
 
-LARGEST_PX = {"float64": 512**2, "float32": 1152**2}
+LARGEST_PX = {"float64": 320**2, "float32": 1152**2}
 """Images up to this area are cut both ways at once; of larger ones, a strip along each axis."""
 
 

@@ -10,8 +10,8 @@ from shiftable.explaining.tiling import Pair, Plan, Tiling, tile_size, tile_size
 if TYPE_CHECKING:
     from shiftable.explaining.dense_part import Dense
 
-SIZES_PX = (512, 1024)
-"""Tiles that are proposed, beside the size that the net is usually shown."""
+SIZES_PX = (512, 1024, 2048)
+"""Tiles that are proposed, beside the size that the net is usually shown; where they are less than twice the overlap, that."""
 
 BY_NUMBERS = (
     "past a mask NaN tells of more than any number does: extents are those at which numbers change by more than 1e-12"
@@ -93,7 +93,9 @@ def _tiling(
 
     y, x = grids
     usable = dense.forbidden is None or dense.forbidden.ends
-    wanted = (view_px, *((size, size) for size in SIZES_PX)) if tile is None else (_large_enough(grids, tile, spec),)
+    least = (2 * y.overlap_px, 2 * x.overlap_px)
+    proposed = [(max(size[0], least[0]), max(size[1], least[1])) for size in (view_px, *((px, px) for px in SIZES_PX))]
+    wanted = proposed if tile is None else [_large_enough(grids, tile, spec)]
     found = Tiling(
         spec=spec,
         part=dense.name,
@@ -104,7 +106,7 @@ def _tiling(
         overlap_px=(y.overlap_px, x.overlap_px),
         margin_px=(y.margin_px, x.margin_px),
         any_size=(y.any_size, x.any_size),
-        tile_sizes=tile_sizes(grids, wanted) if usable else (),
+        tile_sizes=tile_sizes(grids, tuple(wanted)) if usable else (),
         forbidden_by=dense.forbidden,
         check=None,
         remarks=(BY_NUMBERS,) if dense.mode == "changed" else (),

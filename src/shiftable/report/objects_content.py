@@ -8,6 +8,7 @@ from typing import Any
 
 from shiftable.auditing import Audit, Estimate
 from shiftable.auditing.object_metrics import OBJECT_METRICS
+from shiftable.auditing.record import read_run
 from shiftable.report import charts, provenance, wording
 from shiftable.report import objects_words as words
 from shiftable.report.objects_drawings import LEGENDS, side_drawing
@@ -140,6 +141,8 @@ def facts(audit: Audit) -> list[tuple[str, str]]:
     for term, value in provenance.facts(audit):
         if term == "Model":
             value = f"{audit.model['spec']}, {words.answers(audit)}"
+        if term == "Images":
+            value = re.sub(r", [\d,]+ of [\d,]+ listed with labels", "", value)
         if term != "Ties":
             found.append((term, value))
     at = next((at for at, (term, _) in enumerate(found) if term == "View"), 1)
@@ -151,10 +154,13 @@ def command(audit: Audit) -> str | None:
     line = provenance.command(audit)
     if line is None:
         return None
-    options = [("--task", words.task(audit)), ("--decoder", audit.model.get("decoder"))]
-    options += [(f"--{name.replace('_', '-')}", value) for name, value in audit.model.get("thresholds", {}).items()]
-    given = [(flag, value) for flag, value in options if value is not None and flag not in line]
-    return " ".join([line, *(f"{flag} {shlex.quote(str(value))}" for flag, value in given)])
+    settings = (read_run(audit.folder) or {}).get("settings", {})
+    options = {"--task": words.task(audit), "--decoder": settings.get("decoder")}
+    options |= {f"--{name.replace('_', '-')}": value for name, value in audit.model.get("thresholds", {}).items()}
+    given = [
+        word for flag, value in options.items() if value is not None and flag not in line for word in (flag, value)
+    ]
+    return f"{line} {shlex.join(map(str, given))}".rstrip()
 
 
 def _formula(name: str) -> str:

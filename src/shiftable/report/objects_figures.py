@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shiftable.auditing import Estimate
 from shiftable.report.figures import new_figure, put_title, save
 from shiftable.report.objects_charts import Reading, interval_ends
 from shiftable.report.objects_pairs import Mark, Pair, Side, label_of
@@ -36,16 +37,18 @@ def thresholds_figure(readings: Sequence[Reading], marked: float, axis: str, wor
     save(figure, path)
 
 
-def phases_figure(groups: Sequence[tuple[str, str, Mapping[int, Sequence[Reading]]]], path: Path) -> None:
+def phases_figure(groups: Sequence[tuple[str, str, float, Mapping[int, Sequence[Reading]]]], path: Path) -> None:
     """Draw what was measured by the remainder of the offset.
 
     Args:
-        groups: (title, unit, modulus → readings), a row each.
+        groups: (title, unit, where the axis ends, modulus → readings), a row each.
         path: Where the PNG goes.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(8.5, 2.5 * len(groups))
-    rows = figure.subplots(len(groups), max(len(group[2]) for group in groups), squeeze=False, sharey="row")
-    for (title, unit, by_modulus), line in zip(groups, rows, strict=True):
+    rows = figure.subplots(len(groups), max(len(group[3]) for group in groups), squeeze=False, sharey="row")
+    for (title, unit, end, by_modulus), line in zip(groups, rows, strict=True):
         times = 100 if unit == "%" else 1
         for (modulus, readings), axes in zip(by_modulus.items(), line, strict=True):
             x, values = zip(*[(place, times * found.value) for place, found in readings], strict=True)
@@ -54,8 +57,9 @@ def phases_figure(groups: Sequence[tuple[str, str, Mapping[int, Sequence[Reading
             axes.plot(x, values, "k-o", markersize=3, linewidth=1)
             axes.set_xlabel(f"offset modulo {modulus}, px", fontsize=8)
             axes.tick_params(labelsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(False)
-        line[0].set_ylim(bottom=0)
+        line[0].set_ylim(0, times * end)
         line[0].set_ylabel(unit, fontsize=8)
         put_title(line[0], title, 9)
     save(figure, path)
@@ -73,29 +77,31 @@ def columns_figure(edges: Sequence[float], shares: Sequence[float], axis: str, w
     save(figure, path)
 
 
-def parts_figure(columns: Mapping[str, Sequence[Reading]], units: Sequence[str], axis: str, path: Path) -> None:
+def parts_figure(
+    names: Sequence[str], columns: Mapping[str, Sequence[Estimate | None]], units: Sequence[str], path: Path
+) -> None:
     """Draw one line per point or class, a panel per column.
 
     Args:
-        columns: Title → (number of the line, estimate).
+        names: Of the lines.
+        columns: Title → an estimate per line; None leaves it empty.
         units: Of the columns: ``"%"`` or ``"px"``.
-        axis: What the lines are.
         path: Where the PNG goes.
     """
-    most = max(len(readings) for readings in columns.values())
-    figure = new_figure(3.8 * len(columns), 1.2 + 0.2 * most)
+    figure = new_figure(3.8 * len(columns) + 0.5, 1.2 + 0.2 * len(names))
     panels = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
-    for (title, readings), unit, axes in zip(columns.items(), units, panels, strict=True):
+    for (title, found), unit, axes in zip(columns.items(), units, panels, strict=True):
         times = 100 if unit == "%" else 1
-        for number, found in readings:
-            axes.plot([times * end for end in interval_ends(found)], [number] * 2, color="0.6", linewidth=4)
-            axes.plot(times * found.value, number, "ko", markersize=4)
+        for line, each in enumerate(found):
+            if each is not None:
+                axes.plot([times * end for end in interval_ends(each)], [line] * 2, color="0.6", linewidth=4)
+                axes.plot(times * each.value, line, "ko", markersize=4)
         axes.set_xlabel(unit)
         axes.set_xlim(left=0)
         axes.spines[["top", "right"]].set_visible(False)
         put_title(axes, title, 9)
-    panels[0].set_ylabel(axis)
-    panels[0].invert_yaxis()
+    panels[0].set_yticks(range(len(names)), [shorten(name, 24) for name in names], fontsize=8, parse_math=False)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
     save(figure, path)
 
 

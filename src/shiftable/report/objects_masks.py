@@ -31,7 +31,8 @@ def sorted_pair(
     row = rows.views[1]
     title = f"{count(row['changed'], 'pixel')} of {row['pixels']:,} change class"
     title += "" if row["miou"] is None else f"; mIoU {row['miou']:.3f}"
-    sides, said = sides_of(rows, views, size, ((), ())), []
+    sides = sides_of(rows, views, size, ((), ()))
+    said: list[str] = []
     if model is not None and views is not None:
         masks = [np.asarray(model(view[None]))[0] for view, _ in views]
         changed, said = _changes(masks, [window for _, window in views], named)

@@ -146,21 +146,23 @@ def _worst(
 def _draw_figures(content: Mapping[str, Any], tallies: Tallies, pairs: Sequence[Pair], folder: Path) -> None:
     controls = content["controls"]
     if controls["names"]:
-        titles = [f"{terms.titled(name)} ({name})" for name in controls["names"]]
+        units = {"px": ", px", "%": ", share"}
+        titles = [f"{terms.titled(name)}{units.get(terms.unit(name), '')}" for name in controls["names"]]
+        titles = ["\nof ".join(title.split(" of ", 1)) for title in titles]  # there is room for short lines only
         figures.changes_figure(controls["estimates"], titles, folder / "changes.png")
     if found := content["thresholds"]:
         words_up = "objects that vanish, %"
         drawn.thresholds_figure(tallies.thresholds, found["marked"], found["axis"], words_up, folder / "thresholds.png")
     if found := content["phases"]:
-        groups = [(group["title"], group["unit"], group["readings"]) for group in found["groups"]]
+        groups = [(group["title"], group["unit"], group["end"], group["readings"]) for group in found["groups"]]
         drawn.phases_figure(groups, folder / "phases.png")
     if found := content["histogram"]:
         drawn.columns_figure(found["edges"], found["shares"], found["axis"], "% of the pairs", folder / "errors.png")
     if found := content["parts"]:
+        names = [name for name, _ in found["rows"]]
         columns = {
-            title: [(float(line), each[at]) for line, each in enumerate(found["chosen"].values()) if each[at]]
-            for at, title in enumerate(found["columns"][1:])
+            title: [each[at] for each in found["chosen"].values()] for at, title in enumerate(found["columns"][1:])
         }
-        drawn.parts_figure(columns, found["units"], found["axis"], folder / "parts.png")
+        drawn.parts_figure(names, columns, found["units"], folder / "parts.png")
     for number, pair in enumerate((pair for pair in pairs if pair.pictured), start=1):
         drawn.pair_figure(pair, folder / f"pair-{number}.png")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftable.auditing import Audit, Estimate
-from shiftable.report import charts, wording
+from shiftable.report import charts
 from shiftable.report import objects_charts as drawn
 from shiftable.report import objects_terms as terms
 from shiftable.report import objects_words as words
@@ -94,7 +94,7 @@ def phases_section(audit: Audit, phases: Mapping[int, Mapping[str, Sequence[Read
             drawn.phase_chart(readings, modulus, end, unit, f"{title}, modulo {modulus} px. {_told(name, readings)}")
             for modulus, readings in by_modulus.items()
         ]
-        groups.append({"title": title, "charts": svgs, "readings": by_modulus, "unit": unit})
+        groups.append({"title": title, "charts": svgs, "readings": by_modulus, "unit": unit, "end": end})
         rows += [
             (f"{terms.titled(name)}, {x:g} modulo {modulus}", *_cells(name, found))
             for modulus, readings in by_modulus.items()
@@ -116,7 +116,7 @@ def histogram_section(audit: Audit, errors: Sequence[int]) -> dict[str, Any] | N
     far = sum(errors[EDGES_PX.index(2.0) :]) / total
     what, whose = ("point", "points") if points else ("box", "centres of the boxes")
     title = f"How far do the {whose} move?"
-    axis = "error in px of the still scene (columns of different widths)"
+    axis = "error, px (columns differ in width)"
     text = (
         f"All of them lie on the same thing in both views, so none should move. Of {total:,}, "
         f"{100 * within:.0f}{NBSP}% move by less than half a pixel, {100 * far:.0f}{NBSP}% by 2{NBSP}px or more."
@@ -174,8 +174,7 @@ def parts_section(
     return {
         "title": title, "text": text, "columns": columns, "rows": rows, "chosen": chosen,
         "units": [terms.unit(name) for name in names],
-        "axis": "point" if points else "class, in the order of the table",
-        "more": f"{wording.count(more, 'class').replace('classs', 'classes')} more were seen." if more else None,
+        "more": f"{more:,} more {'class was' if more == 1 else 'classes were'} seen." if more else None,
     }  # fmt: skip
 
 

@@ -41,7 +41,11 @@ def verdict(tiling: Tiling) -> str:
         return f"The whole net can be tiled: {_rule(tiling)}."
     if by.ends:
         return f"The features up to {tiling.part} can be tiled: {_rule(tiling)}. {_named(by)} forbids what follows: {by.why}."
-    change = "" if by.change is None else f" Given half of a strip of noise, its answer there changes by {by.change:.1%}."
+    change = (
+        ""
+        if by.change is None
+        else f" Shown half of a strip of noise that grows stronger, its answer there changes by {by.change:.1%}."
+    )
     return (
         f"Tiles change the answer: {_named(by)}, reached at stride {_pair(tiling.stride_px)} px; {by.why}.{change}"
         " Show the image whole."
@@ -62,7 +66,9 @@ def _facts(tiling: Tiling) -> list[tuple[str, str]]:
     if tiling.tile_sizes and tiling.overlap_px and tiling.margin_px:
         (top, bottom), (left, right) = tiling.margin_px
         facts.append(("overlap", f"{_pair(tiling.overlap_px)} px or more, tiles being multiples of the stride"))
-        facts.append(("not kept of a tile", f"{top:g} px at the top, {bottom:g} bottom, {left:g} left, {right:g} right"))
+        facts.append(
+            ("not kept of a tile", f"{top:g} px at the top, {bottom:g} bottom, {left:g} left, {right:g} right")
+        )
     return facts
 
 

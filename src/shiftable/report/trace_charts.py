@@ -9,16 +9,25 @@ from PIL import Image
 
 from shiftable.auditing.trace import Panel
 from shiftable.report.pages import data_url
-from shiftable.report.trace_words import axis_words, chosen_steps, percent, place_words, short_name, signed
-from shiftable.report.wording import shorten
+from shiftable.report.trace_words import (
+    axis_words,
+    chosen_steps,
+    name_lines,
+    percent,
+    place_words,
+    short_name,
+    signed,
+)
 
 MOST_VIEWS = 7
 WIDTH = 900
 LEFT, RIGHT = 58.0, 892.0
 PLOT_PX = 210.0
 """How high the curves are."""
-GAP, CAPTION_PX, TIES_PX = 12.0, 50.0, 30.0
-"""Between views; the words below a view; the lines from there to the curves."""
+GAP, LINE_PX, TIES_PX = 12.0, 15.0, 30.0
+"""Between views; a line of the words below a view; the lines from there to the curves."""
+LETTER_PX = 7.4
+"""How wide a letter of a name is, about."""
 VIEW_PX = 224
 LINES = 8
 """So many styles of lines are there."""
@@ -40,15 +49,17 @@ def panel_chart(panel: Panel, end: float, styles: Mapping[int, int], text: str) 
     height, width = panel.views[0].shape[:2]
     side = min(slot - GAP, 150.0)
     tall = side * height / width
-    top = tall + CAPTION_PX + TIES_PX
+    names = {step: name_lines(panel, step, max(8, int(side / LETTER_PX))) for step in steps}
+    words = tall + LINE_PX * (2 + max(map(len, names.values()))) + 6
+    top = words + TIES_PX
     bottom = top + PLOT_PX
     x = across(panel)
     parts = [*_frame(top, bottom, end), _band(x, panel.at, top, bottom)]
     for number, step in enumerate(steps):
         middle = LEFT + slot * number + (slot - GAP) / 2
-        parts += _view(panel, step, middle, side, tall)
+        parts += _view(panel, step, middle, side, tall, names[step])
         parts.append(Markup('<path class="tie{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}V{:.1f}"/>').format(
-            _kind(panel, step), middle, tall + CAPTION_PX + 2, x[step], top, bottom))  # fmt: skip
+            _kind(panel, step), middle, words, x[step], top, bottom))  # fmt: skip
     for number, p in zip(panel.classes, panel.probabilities.T, strict=True):
         parts.append(line(list(zip(x, bottom - PLOT_PX * p / end, strict=True)), styles[number]))
     parts += [_flip(x[step - 1], x[step], bottom) for step in panel.flips]
@@ -137,19 +148,18 @@ def smaller(view: UInt8[np.ndarray, "height width 3"], most_px: int = VIEW_PX) -
     return np.array(picture)
 
 
-def _view(panel: Panel, step: int, middle: float, side: float, tall: float) -> list[Markup]:
+def _view(panel: Panel, step: int, middle: float, side: float, tall: float, name: Sequence[str]) -> list[Markup]:
     picture = data_url(smaller(panel.views[step]))
     left, kind = middle - side / 2, _kind(panel, step)
-    name = short_name(panel, int(panel.top1[step]))
+    p, where = percent(panel.top1_p[step]), place_words(panel, step)
+    words = [*((line, "name") for line in name), (p, "value"), (where, "tick")]
     parts = [
+        Markup("<title>{}, {}; {}</title>").format(short_name(panel, int(panel.top1[step])), p, where),
         Markup('<image href="{}" x="{:.1f}" y="1" width="{:.1f}" height="{:.1f}"/>').format(picture, left, side, tall),
         Markup('<rect class="view{}" x="{:.1f}" y="1" width="{:.1f}" height="{:.1f}"/>').format(kind, left, side, tall),
     ]
-    words = ((shorten(name, max(8, int(side / 6.4))), "name"), (percent(panel.top1_p[step]), "value"),
-             (place_words(panel, step), "tick"))  # fmt: skip
-    parts += [_caption(middle, tall + 15 + 15 * row, said, kind) for row, (said, kind) in enumerate(words)]
-    title = f"{name}, {percent(panel.top1_p[step])}; {place_words(panel, step)}"
-    return [Markup("<g><title>{}</title>{}</g>").format(title, Markup("").join(parts))]
+    parts += [_caption(middle, tall + LINE_PX * row, said, kind) for row, (said, kind) in enumerate(words, start=1)]
+    return [Markup("<g>{}</g>").format(Markup("").join(parts))]
 
 
 def _kind(panel: Panel, step: int) -> str:
@@ -182,7 +192,9 @@ def _ticks(panel: Panel) -> list[tuple[float, str]]:
     unit = nice_step(high - low, 8)
     values = np.arange(np.ceil(low / unit - 1e-9), np.floor(high / unit + 1e-9) + 1) * unit
     plain = panel.frames is not None or panel.axis == "times as large"
-    return [(float(value), f"{value:g}" if plain else signed(float(f"{value:g}"))) for value in np.round(values, 9)]
+    return [
+        (float(value), f"{value:g}" if plain else signed(float(f"{value:g}"))) for value in np.round(values, 9) + 0.0
+    ]
 
 
 def nice_step(span: float | int, most: int) -> float:

@@ -14,6 +14,7 @@ from shiftable.report.trace_words import (
     chosen_steps,
     headline,
     line_styles,
+    name_lines,
     percent,
     place_words,
     short_name,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 DPI = 300
 WIDTH_IN, LEFT_IN, RIGHT_IN = 7.2, 0.62, 0.08
-TITLE_IN, CAPTION_IN, TIES_IN, PLOT_IN, AXIS_IN, LEGEND_IN, GAP_IN = 0.3, 0.44, 0.24, 1.5, 0.42, 0.17, 0.2
+TITLE_IN, LINE_IN, TIES_IN, PLOT_IN, AXIS_IN, LEGEND_IN, GAP_IN = 0.3, 0.12, 0.24, 1.5, 0.42, 0.17, 0.2
 BETWEEN_IN = 0.06
 """Between views."""
 COLUMNS = 3
@@ -68,16 +69,27 @@ def _sizes(panel: Panel) -> tuple[int, float, float]:
     return shown, side, side * height / width
 
 
+def _names(panel: Panel, step: int, side: float) -> list[str]:
+    return name_lines(panel, step, max(8, int(side / 0.068)))
+
+
+def _caption(panel: Panel) -> float:
+    """How high the words below the views are."""
+    side = _sizes(panel)[1]
+    lines = max(len(_names(panel, step, side)) for step in chosen_steps(panel, MOST_VIEWS))
+    return 0.08 + LINE_IN * (2 + lines)
+
+
 def _height(panel: Panel) -> float:
     lines = -(-len(panel.classes) // COLUMNS)
-    return TITLE_IN + _sizes(panel)[2] + CAPTION_IN + TIES_IN + PLOT_IN + AXIS_IN + LEGEND_IN * lines + GAP_IN
+    return TITLE_IN + _sizes(panel)[2] + _caption(panel) + TIES_IN + PLOT_IN + AXIS_IN + LEGEND_IN * lines + GAP_IN
 
 
 def _draw(figure: "Figure", panel: Panel, named: bool, end: float, styles: Mapping[int, int], top: float) -> None:
     """One panel, its upper edge ``top`` inches above the figure's lower one."""
     tall = _sizes(panel)[2]
     views_at = top - TITLE_IN - tall
-    plot_at = views_at - CAPTION_IN - TIES_IN - PLOT_IN
+    plot_at = views_at - _caption(panel) - TIES_IN - PLOT_IN
     _write(figure, LEFT_IN, top - 0.2, headline(panel, named), size=9, ha="left", weight="bold")
     axes = _axes(figure, LEFT_IN, plot_at, WIDTH_IN - LEFT_IN - RIGHT_IN, PLOT_IN)
     _draw_curves(axes, panel, end, styles)
@@ -131,12 +143,15 @@ def _draw_views(figure: "Figure", axes: "Axes", panel: Panel, views_at: float, p
         view.set_xticks([])
         view.set_yticks([])
         view.spines[:].set(color=MARK if jump else "0.75", linewidth=1.6 if jump else 0.5)
-        name = shorten(short_name(panel, int(panel.top1[step])), max(8, int(side / 0.062)))
-        _write(figure, middle, views_at - 0.13, name, size=6.5, weight="bold")
-        _write(figure, middle, views_at - 0.25, percent(panel.top1_p[step]), size=6.5)
-        _write(figure, middle, views_at - 0.37, place_words(panel, step), size=6.5, color="0.4")
+        lines = [(line, "bold", "black") for line in _names(panel, step, side)]
+        lines += [(percent(panel.top1_p[step]), "normal", "black"), (place_words(panel, step), "normal", "0.4")]
+        for row, (words, weight, shade) in enumerate(lines):
+            _write(figure, middle, views_at - 0.13 - LINE_IN * row, words, size=6.5, weight=weight, color=shade)
         x = LEFT_IN + (WIDTH_IN - LEFT_IN - RIGHT_IN) * (panel.offsets[step] - low) / (high - low)
-        across, down = np.array([middle, x, x]), np.array([views_at - CAPTION_IN + 0.02, plot_top, plot_top - PLOT_IN])
+        across, down = (
+            np.array([middle, x, x]),
+            np.array([views_at - _caption(panel) + 0.02, plot_top, plot_top - PLOT_IN]),
+        )
         color, width = (MARK, 0.7) if jump else ("0.82", 0.5)
         figure.add_artist(
             Line2D(across / WIDTH_IN, down / figure.get_figheight(), color=color, linewidth=width, zorder=0.5)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from textwrap import wrap
 
 from shiftable.auditing.motions import FLAGS
 from shiftable.auditing.trace import Panel, Trace
@@ -35,7 +36,7 @@ def headline(panel: Panel, named: bool) -> str:
         named: Whether the classes have names; their numbers need no quotation marks.
     """
     at, before, after = panel.at, *(quoted(panel, panel.at + side, named) for side in (-1, 0))
-    fall = f"{percent(panel.top1_p[at - 1])} → {percent(panel.first_p[at])}"
+    fall = f"{percent(panel.top1_p[at - 1])} → {percent(panel.first_p[at])}".replace(" → ", "\xa0→\xa0")
     step = step_words(panel, at)
     if panel.flips:
         return f"{step},{' and' if panel.frames is None else ''} {before} becomes {after}: {fall}"
@@ -139,6 +140,11 @@ def line_styles(panels: Sequence[Panel]) -> dict[int, int]:
         panels: Of one trace.
     """
     return {number: at for at, number in enumerate(dict.fromkeys(each for panel in panels for each in panel.classes))}
+
+
+def name_lines(panel: Panel, step: int, most: int) -> list[str]:
+    """The answer at a step in up to three lines of so many letters."""
+    return wrap(short_name(panel, int(panel.top1[step])), most, max_lines=3, placeholder="…")
 
 
 def motion_words(panel: Panel) -> str:

@@ -30,13 +30,15 @@ def timeline(film: Film, text: str) -> Markup:
     x = LEFT + (RIGHT - LEFT) * (times - times[0]) / span
     bottom = TOP + PLOT_PX
     parts = [Markup('<path class="axis" d="M{} {}V{}H{}"/>').format(LEFT, TOP, bottom, RIGHT)]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = bottom - PLOT_PX * share
-        parts.append(caption(LEFT - 6, y + 4, f"{100 * share:g} %", anchor="end"))
-        if share:
+    curves = [film.p(number) for number in film.lines()]
+    end = min(1.0, _end(max(0.01, *(float(np.nanmax(p)) for p in curves)), 4))
+    for tick in np.arange(0, end + 1e-9, nice_step(end, 4)):
+        y = bottom - PLOT_PX * tick / end
+        parts.append(caption(LEFT - 6, y + 4, f"{100 * tick:g} %", anchor="end"))
+        if tick:
             parts.append(Markup('<path class="rule" d="M{} {:.1f}H{}"/>').format(LEFT, y, RIGHT))
-    for number, name in enumerate(film.lines()):
-        parts.append(_curve(x, film.p(name), bottom, number))
+    for number, p in enumerate(curves):
+        parts.append(_curve(x, p / end, bottom, number))
     parts += _flips(film, x, bottom)
     parts += _movement(film, x, bottom + GAP_PX + FLIPS_PX)
     floor = bottom + GAP_PX + FLIPS_PX + GAP_PX + MOVED_PX
@@ -48,19 +50,19 @@ def timeline(film: Film, text: str) -> Markup:
     return Markup(picture).format(WIDTH, floor + 42, text, Markup("").join(parts))
 
 
-def _curve(x: Float[np.ndarray, "frame"], p: Float[np.ndarray, "frame"], bottom: float, number: int) -> Markup:
+def _curve(x: Float[np.ndarray, "frame"], share: Float[np.ndarray, "frame"], bottom: float, number: int) -> Markup:
     """A line that breaks where the table does not hold the class."""
-    kept = decimated(p)
+    kept = decimated(share)
     path, pen, drawn = [], "M", []
     for at in kept.tolist():
-        if isnan(p[at]):
+        if isnan(share[at]):
             pen = "M"
             continue
-        y = bottom - PLOT_PX * p[at]
+        y = bottom - PLOT_PX * share[at]
         path.append(f"{pen}{x[at]:.1f} {y:.1f}")
         drawn.append((float(x[at]), float(y)))
         # a frame alone between two gaps would not be seen
-        if pen == "M" and (at + 1 >= len(p) or isnan(p[at + 1])):
+        if pen == "M" and (at + 1 >= len(share) or isnan(share[at + 1])):
             path.append("h.8")
         pen = "L"
     every = max(1, round(len(drawn) / MARKS))

@@ -1,8 +1,7 @@
 """What the page of a video audit says: estimates, films and moments as words, numbers and charts."""
 
-import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any
 
@@ -10,53 +9,13 @@ import numpy as np
 
 from shiftable.auditing import METRICS, Audit, Estimate
 from shiftable.auditing.metrics import CONTROL_METRICS
-from shiftable.auditing.video import SMOOTHING
-from shiftable.auditing.video_results import UNMOVED, UNMOVED_PX, movement_table
+from shiftable.auditing.video_results import UNMOVED, UNMOVED_PX
 from shiftable.report import charts, provenance, trace_charts, video_charts, wording
+from shiftable.report.video_costs import movement, smoothing
 from shiftable.report.video_films import FARTHEST_FRAME, Film, Moment
+from shiftable.report.video_words import CONTROL_WORDS, FIRST, REFERENCES, VIDEO_WORDS, duration, first_name, value_of
 
 MOST_NOTES, LONGEST_NOTE, MOST_ROWS = 20, 400, 500
-
-VIDEO_WORDS: Mapping[str, tuple[str, str]] = {
-    "flips_per_minute": ("Changes per minute", "How often in a minute the first choice changes."),
-    "flips_per_second": ("Changes per second", "How often in a second the first choice changes."),
-    "p_top1_change": ("Changed answers", "Of two successive frames, how often the first choices differ."),
-    "mac": (
-        "Mean absolute change",
-        "How far the probability of the first choice moves from one frame to the next: 0 not at all, 1 altogether.",
-    ),
-    "accuracy": ("Accuracy", "How often the first choice is right, over all frames with a label."),
-    "pm_k": ("Right all around", "Frames that are right, as are the ten before and the ten after."),
-    "change_if_right": (
-        "Changed although right",
-        "Changed answers among the pairs whose first frame was answered right.",
-    ),
-    "jaggedness": ("Jaggedness", "How often the right class enters or leaves the five first choices."),
-    "jaggedness_self": (
-        "Jaggedness, without labels",
-        "How often the first frame's answer enters or leaves the five first choices.",
-    ),
-}
-"""What metrics are called where pairs are successive frames; the others as on every page."""
-
-FIRST = (
-    *("flips_per_minute", "p_top1_change", "mac"),
-    *("accuracy", "pm_k", "change_if_right", "margin"),
-)
-"""To be read together, in this order."""
-
-CONTROL_WORDS: Mapping[str, str] = {
-    **wording.CONTROL_WORDS,
-    "still": "the same frame again",
-    UNMOVED: f"two frames that moved by less than {UNMOVED_PX:g} px",
-}
-SMOOTHING_WORDS: Mapping[str, str] = {
-    "raw": "as the model answers",
-    "average": "probabilities averaged over time",
-    "hold": "a new answer must lead for so many frames",
-    "margin": "a new answer must lead by so much",
-    "average and hold": "averaged, and must lead for so many frames",
-}
 
 
 def video_content(
@@ -96,15 +55,6 @@ def video_content(
     }
 
 
-REFERENCES = (
-    "Azulay & Weiss 2019. Why do deep convolutional networks generalize so poorly to small image transformations? "
-    "Journal of Machine Learning Research 20(184): figure 1, P(top-1 change), mean absolute change.",
-    "Shankar et al. 2021. Do image classifiers generalize across time? ICCV: pm-k.",
-    "Künsch 1989. The jackknife and the bootstrap for general stationary observations, Annals of Statistics 17: "
-    "intervals from one video, by moving blocks.",
-)
-
-
 def headline(audit: Audit, films: Sequence[Film]) -> str:
     """What was found, in one sentence.
 
@@ -122,25 +72,6 @@ def headline(audit: Audit, films: Sequence[Film]) -> str:
         return f"{start}; between frames that did not move, {wording.times(unmoved.value)}."
     still = audit.controls.get("still", {}).get("p_top1_change")
     return f"{start}." if still is None else f"{start}; shown the same frame again, {wording.times(still.value)}."
-
-
-def duration(seconds: float | int) -> str:
-    """A length of time as people say it.
-
-    Example:
-        >>> duration(13.95), duration(0.5), duration(372)
-        ('14 s', '0.5 s', '6.2 min')
-    """
-    return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def value_of(name: str, value: float | int) -> str:
-    """A metric's value in its unit."""
-    if isnan(value):
-        return "unknown"
-    if name in METRICS and METRICS[name].unit != "frequency":
-        return wording.figure_of(name, value)
-    return f"{value:.0f}" if value >= 20 else f"{value:.2g}"
 
 
 def _times(often: float) -> str:
@@ -251,116 +182,6 @@ def _table(films: Sequence[Film]) -> dict[str, Any]:
     return {"rows": rows, "more": len(films) - len(rows), "labelled": any(film.right is not None for film in films)}
 
 
-def movement(audit: Audit) -> dict[str, Any]:
-    """How much the answer changes by how far the picture moved.
-
-    Args:
-        audit: Of videos.
-    """
-    rows = movement_table(audit.folder)
-    labels = [_bin(row["from_px"], row["to_px"]) for row in rows]
-    shares = [None if row["p_top1_change"] is None else float(row["p_top1_change"]) for row in rows]
-    pairs = [f"{row['pairs']:,}" for row in rows]
-    table = [
-        (
-            f"{label} px",
-            count,
-            "–" if share is None else wording.figure_of("p_top1_change", share),
-            "–" if row["mac"] is None else wording.figure_of("mac", float(row["mac"])),
-        )
-        for label, count, share, row in zip(labels, pairs, shares, rows, strict=True)
-    ]
-    text = "; ".join(f"{label}: {share} of {count}" for label, count, share, _ in table)
-    return {
-        "shares": shares,
-        "pairs": pairs,
-        "labels": labels,
-        "axis": MOVEMENT_AXIS,
-        "svg": video_charts.bars(shares, pairs, labels, MOVEMENT_AXIS, f"Changed answers by movement. {text}"),
-        "table": table,
-    }
-
-
-MOVEMENT_AXIS = "how far the picture moved since the frame before, px of the view"
-
-
-def _bin(low: float | int | None, high: float | int | None) -> str:
-    """A range of movement.
-
-    Example:
-        >>> _bin(0.0, 0.1), _bin(0.5, 1.0), _bin(4.0, None)
-        ('under 0.1', '0.5 to 1', '4 or more')
-    """
-    if high is None:
-        return f"{low:g} or more"
-    return f"{low:g} to {high:g}" if low else f"under {high:g}"
-
-
-def smoothing(audit: Audit) -> dict[str, Any] | None:
-    """What averaging and waiting would do to these videos, and how late they make an answer; None without a record.
-
-    Args:
-        audit: Of videos.
-    """
-    try:
-        rows = json.loads((audit.folder / SMOOTHING).read_text("utf-8"))["rows"]
-    except (OSError, ValueError):
-        return None
-    series: dict[str, list[tuple[float, float, str]]] = {}
-    for row in rows:
-        if row["delay_frames"] is not None:
-            never = f" ({100 * row['never'] / row['steps']:.0f} % never)" if row["never"] else ""
-            label = setting_words(row["setting"]).replace(" frames", "").replace("by ", "") + never
-            point = float(row["delay_frames"]), _value(row["flips_per_minute"]), label
-            series.setdefault(row["name"], []).append(point)
-    often = [value_of("", _value(row["flips_per_minute"])) for row in rows]
-    text = "; ".join(
-        f"{row['name']} {setting_words(row['setting'])}: {changes} changes a minute"
-        for row, changes in zip(rows, often, strict=True)
-    )
-    return {
-        "series": series,
-        "svg": video_charts.smoothing_chart(series, f"Changes per minute against delay. {text}"),
-        "keys": [(trace_charts.key(at), SMOOTHING_WORDS.get(name, name)) for at, name in enumerate(series)],
-        "labelled": any(row.get("accuracy") is not None for row in rows),
-        "frozen": any(_value(row["flips_per_minute"]) == 0 for row in rows[1:]),
-        "rows": [
-            (
-                SMOOTHING_WORDS.get(row["name"], row["name"]),
-                setting_words(row["setting"]),
-                changes,
-                _delay(row),
-                "" if row.get("accuracy") is None else f"{100 * _value(row['accuracy']):.1f} %",
-            )
-            for row, changes in zip(rows, often, strict=True)
-        ],
-    }
-
-
-def setting_words(setting: Mapping[str, float | int]) -> str:
-    """How a smoothing is set, as a short label.
-
-    Example:
-        >>> setting_words({"alpha": 0.3, "hold_frames": 3}), setting_words({})
-        ('α 0.3, 3 frames', '')
-    """
-    words = {"alpha": "α {:g}", "hold_frames": "{:g} frames", "margin": "by {:g}"}
-    return ", ".join(words.get(name, name + " {:g}").format(value) for name, value in setting.items())
-
-
-def _delay(row: Mapping[str, Any]) -> str:
-    """How late a smoothing is, and how often it never arrives."""
-    if row["delay_frames"] is None:
-        return "never" if row["steps"] else "unknown"
-    frames = f"{row['delay_frames']:.2g}"
-    late = f"{frames} {'frame' if frames == '1' else 'frames'}, {row['delay_s']:.2g} s" if float(frames) else "none"
-    return late + (f"; never in {row['never']} of {row['steps']}" if row["never"] else "")
-
-
-def _value(estimate: Mapping[str, Any]) -> float:
-    return float(estimate["value"])
-
-
 def _moment(moment: Moment, named: Callable[[int], str]) -> dict[str, Any]:
     film, at = moment.film, moment.at
     rows = film.rows
@@ -386,11 +207,6 @@ def _moment(moment: Moment, named: Callable[[int], str]) -> dict[str, Any]:
     }
 
 
-def first_name(name: str) -> str:
-    """A class's name without its synonyms, and not too long."""
-    return wording.shorten(name.partition(", ")[0], 40)
-
-
 def _unpictured(moments: Sequence[Moment]) -> str | None:
     missing = sum(any(picture is None for picture in moment.pictures) for moment in moments)
     if not missing:
@@ -414,6 +230,7 @@ def _facts(audit: Audit, films: Sequence[Film]) -> list[tuple[str, str]]:
         ("View", "{} × {} px (height × width)".format(*model["view_size"])),
         ("Videos", f"{wording.count(len(films), 'video')} of {source}, {shown}"),
         ("Motion", "video: successive frames, each as the deployed model is shown it"),
+        ("Around", f"pm_k looks at {wording.count(audit.motion['pm_k'], 'frame')} before and after one"),
         ("Seed", str(audit.seed)),
     ]
 

@@ -8,7 +8,7 @@ from shiftable.auditing import Audit
 from shiftable.auditing.metrics import CONTROL_METRICS
 from shiftable.engine import write_atomically
 from shiftable.errors import InputError
-from shiftable.report import figures, video_content, video_figures
+from shiftable.report import figures, video_content, video_costs, video_figures, video_words
 from shiftable.report.pages import render
 from shiftable.report.video_films import Film, Moment, choose_moments, chosen_films, moments, read_films
 
@@ -51,7 +51,7 @@ def write_video_report(audit: Audit, class_names: Sequence[str] | None = None) -
     for stale in (path for pattern in OWN_FIGURES for path in folder.glob(pattern)):
         stale.unlink()
     content = video_content.video_content(audit, films, drawn, shown, named)
-    _draw_figures(content, drawn, shown, lambda number: video_content.first_name(named(number)), folder)
+    _draw_figures(content, drawn, shown, lambda number: video_words.first_name(named(number)), folder)
     text = render("video.html", content)
     write_atomically(audit.folder / PAGE, lambda draft: draft.write_text(text, "utf-8", errors="xmlcharrefreplace"))
     return audit.folder / PAGE
@@ -70,7 +70,7 @@ def show_video(console: "Console", audit: Audit, page: Path) -> None:
     from shiftable.report.terminal import show_classes
 
     console.print(video_content.headline(audit, read_films(audit)), markup=False)
-    if found := video_content.smoothing(audit):
+    if found := video_costs.smoothing(audit):
         table = Table("smoothing", "setting", "changes a minute", "delay", "accuracy", box=None, pad_edge=False)
         for row in found["rows"]:
             table.add_row(*row)
@@ -85,7 +85,7 @@ def _draw_figures(
     named: Callable[[int], str],
     folder: Path,
 ) -> None:
-    titles = [f"{video_content.VIDEO_WORDS[name][0]} ({name})" for name in CONTROL_METRICS]
+    titles = [f"{video_words.VIDEO_WORDS[name][0]} ({name})" for name in CONTROL_METRICS]
     figures.changes_figure(content["controls"]["estimates"], titles, folder / "changes.png")
     for number, film in enumerate(drawn, start=1):
         video_figures.timeline_figure(film, named, folder / f"timeline-{number}.png")
@@ -94,6 +94,6 @@ def _draw_figures(
         moved["shares"], moved["pairs"], moved["labels"], moved["axis"], folder / "movement.png"
     )
     if (found := content["smoothing"]) and found["series"]:
-        video_figures.smoothing_figure(found["series"], video_content.SMOOTHING_WORDS, folder / "smoothing.png")
+        video_figures.smoothing_figure(found["series"], video_words.SMOOTHING_WORDS, folder / "smoothing.png")
     for number, (moment, words) in enumerate(zip(shown, content["moments"], strict=True), start=1):
         video_figures.moment_figure(moment, words["title"], named, folder / f"moment-{number}.png")
