@@ -9,6 +9,7 @@ from shiftable.auditing.parity import Parity, parity
 from shiftable.auditing.predictions import Predictions, read_parts
 from shiftable.auditing.results import Audit, read_audit
 from shiftable.auditing.showing import Show, show_again
+from shiftable.auditing.trace import Trace, trace
 from shiftable.auditing.walks import SHAPES, Walk
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Parity",
     "Predictions",
     "Show",
+    "Trace",
     "Walk",
     "audit",
     "compare",
@@ -29,4 +31,5 @@ __all__ = [
     "read_audit",
     "read_parts",
     "show_again",
+    "trace",
 ]

@@ -206,7 +206,7 @@ OBJECT_METRICS: Mapping[str, ObjectMetric] = {
     "centre_error_px": ObjectMetric(centre_error_px, ("detect",), "magnitude"),
     "size_error_px": ObjectMetric(size_error_px, ("detect",), "magnitude"),
     "objects_per_view": ObjectMetric(objects_per_view, ("detect",), "magnitude", ALL, "images", None),
-    "pixels_changed": ObjectMetric(pixels_changed, ("segment",), "rate"),
+    "pixels_changed": ObjectMetric(pixels_changed, ("segment",), "magnitude"),
     "miou": ObjectMetric(miou, ("segment",), "magnitude", weighting="images", stable_is=1.0),
     "point_error_px": ObjectMetric(point_error_px, ("keypoints",), "magnitude"),
     "points_dropped": ObjectMetric(points_dropped, ("keypoints",), "rate"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from shiftable.auditing.intervals import Estimate
+from shiftable.auditing.keeping import nowhere_remarks
 from shiftable.auditing.metrics import CONTROL_METRICS, CONTROLS, measure
 from shiftable.auditing.object_metrics import OBJECT_CONTROL_METRICS, measure_objects, read_found
 from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped
@@ -125,6 +126,7 @@ def sum_up(
     if skipped:
         warnings.append(f"{len(skipped)} of {asked['images']['listed']} images were skipped: {skipped[0]['image']} "
                         f"({skipped[0]['reason']})" + (", …" if len(skipped) > 1 else ""))  # fmt: skip
+    warnings += nowhere_remarks(skipped, asked["images"]["listed"])
     if enlarged > 1:
         warnings.append(f"objects are {enlarged:.2f} times as large as the model is used to, to make room for the walk")
     for what, share in ties.items():

@@ -208,7 +208,7 @@ def samples(count: int, seed: int = 0, size: Size = (96, 96), placement: str = "
             f"shapes/{index:05d}-{CLASSES[scene.label]}",
             scene.label,
             partial(render, scene, size),
-            (Box(*box(scene, size), CLASSES[scene.label]),),
+            (Box(*box(scene, size), CLASSES[scene.label], size),),
         )
         for index, scene in enumerate(scenes(count, seed, size, placement))
     ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiftable.errors import InputError, missing_extra
 from shiftable.explaining.tile_grid import Grid, cuts
-from shiftable.explaining.tiling import Pair, Plan, Tiling, tile_size, tile_sizes
+from shiftable.explaining.tiling import Pair, Plan, Tiling, tile_sizes
 
 if TYPE_CHECKING:
     from shiftable.explaining.dense_part import Dense

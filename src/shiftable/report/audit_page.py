@@ -13,6 +13,7 @@ from shiftable.errors import InputError
 from shiftable.report import figures, wording
 from shiftable.report.audit_content import audit_content
 from shiftable.report.heat_map import HeatMap, heat_map, most_rows
+from shiftable.report.motion_words import step_size
 from shiftable.report.pages import render
 from shiftable.report.tallies import Tallies, choose_rows, choose_worst, rows_of, tally
 from shiftable.report.worst_cases import MOST_CASES, Case, sources, worst_case
@@ -89,6 +90,6 @@ def _draw_figures(
     if histogram := content["histogram"]:
         figures.histogram_figure(histogram["bars"], histogram["axis"], folder / histogram["file"])
     if tallies.agreement is not None:
-        figures.place_map_figure(tallies.agreement, folder / "places.png")
+        figures.place_map_figure(tallies.agreement, folder / "places.png", step_size(audit.motion))
     for number, case in enumerate(cases, start=1):
         figures.worst_figure(case, wording.measure(audit), folder / f"worst-{number}.png")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from shiftable.auditing import Audit
 from shiftable.data import Sample
@@ -61,7 +61,7 @@ def write_report(
         InputError: If there are fewer or more names than classes, or the audit's table is gone.
     """
     kind = kind_of(audit)
-    more = {} if kind == "video" else {"samples": samples}
+    more: dict[str, Any] = {} if kind == "video" else {"samples": samples}
     more |= {"model": model} if kind == "objects" else {}
     return REPORTS[kind].write(audit, class_names=class_names, **more)
 
