@@ -34,7 +34,7 @@ def _naive(audit):
     for row in rows:
         walks.setdefault(row["image"], {}).setdefault(row["walk"], []).append(row)
     leaders = 1 if audit.model["classes"] <= 10 else 5
-    sums = {name: [] for name, metric in METRICS.items() if metric.scores is None}
+    sums = {name: [] for name, metric in METRICS.items() if metric.scores is None and metric.walks != {"frames"}}
     for image in walks.values():
         steps = [row for walk in image.values() for row in walk]
         pairs = [pair for walk in image.values() for pair in pairwise(walk)]

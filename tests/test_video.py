@@ -327,7 +327,7 @@ def test_stopped_and_started_again_finished_videos_are_not_decoded_again(clips, 
     assert told == sorted(told)
     with pytest.raises(InputError, match="holds another audit"):
         audit_video(MODEL, clips, out=tmp_path / "parts", pm_k=3)
-    with pytest.raises(InputError, match="begun with batch_size 4"):
+    with pytest.raises(InputError, match="begun with batch size 4"):
         audit_video(MODEL, clips, out=tmp_path / "parts", batch_size=9)
 
 

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import gcd
 from pathlib import Path
@@ -17,21 +17,22 @@ from shiftable.auditing.floors import interpolation_floor
 from shiftable.auditing.motions import make_motion, motion_remarks
 from shiftable.auditing.preparing import Boxes, Labels, Prepared, describe, find_images, prepare
 from shiftable.auditing.rechecking import first_views, rechecked
-from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
+from shiftable.auditing.record import AUDIT, RUN, start_run, write_json
 from shiftable.auditing.results import Audit, sum_up
 from shiftable.auditing.retrieval import gather_references, tabulate_neighbours
 from shiftable.auditing.showing import Show, Shown, show_or_say
 from shiftable.auditing.tasks import PLACED, check_windows, clear_drafts, gathered, write_tables
+from shiftable.auditing.video import audit_video, refuse_options
 from shiftable.auditing.walks import make_walk
 from shiftable.data import Sample
+from shiftable.data.video import Video
 from shiftable.engine import run_shards
-from shiftable.errors import InputError
 from shiftable.models import Model, open_model
 
 
 def audit(
     model: Model | str,
-    images: str | Path | Sequence[Sample],
+    images: str | Path | Sequence[Sample] | Sequence[Video],
     *,
     motion: str = "crop",
     step: float | None = None,
@@ -41,7 +42,7 @@ def audit(
     canvas_px: int | None = None,
     boxes: Boxes = None,
     at: str | None = None,
-    walk: str = "sweep",
+    walk: str | None = None,
     steps: int | None = None,
     direction: str | None = None,
     walks: int | None = None,
@@ -71,7 +72,8 @@ def audit(
     Args:
         model: An open model, or a name for `open_model`.
         images: As `find_samples` takes them, or samples.
-        motion: What moves: one of ``MOTIONS``; the next seven are options of some, see there.
+        motion: What moves: one of ``MOTIONS``, the next seven being options of some, see there; or ``"video"``: the
+            images are videos, see `audit_video`.
         step: How far a step goes, of motions that don't go by whole pixels.
         on: What such a motion moves.
         fill: What surrounds the picture on a canvas: black, mean, noise or inpaint.
@@ -79,7 +81,7 @@ def audit(
         canvas_px: The canvas's side; the model's view if None.
         boxes: Where the objects are, as `read_boxes` takes it or gives it, for the motion that keeps them in view.
         at: What that motion slides over: ``"resized"``, or ``"source"`` for the original pixels.
-        walk: Where to: one of ``SHAPES``; the next four are its options, see `make_walk`.
+        walk: Where to: one of ``SHAPES``, None taking a sweep; the next four are its options, see `make_walk`.
         steps: Views of a sweep.
         direction: Which way a step goes.
         walks: Walks per image.
@@ -105,14 +107,27 @@ def audit(
     Raises:
         InputError: If anything of this can't be used. What was done so far is kept, and taken up again.
     """
+    if motion == "video":
+        refuse_options(
+            step=step, on=on, fill=fill, size_px=size_px, canvas_px=canvas_px, boxes=boxes, at=at, walk=walk,
+            steps=steps, direction=direction, walks=walks, radius_px=radius_px, score_threshold=score_threshold,
+            match_threshold=match_threshold,
+        )  # fmt: skip
+        videos: Any = images
+        return audit_video(
+            model, videos, labels=labels, threshold=threshold, metrics=metrics, controls=controls, count=count,
+            seed=seed, out=out, overwrite=overwrite, strict=strict, batch_size=batch_size, progress=progress,
+        )  # fmt: skip
+    walk = walk or "sweep"
     moving = make_motion(motion, seed=seed, step=step, on=on, fill=fill, size_px=size_px, canvas_px=canvas_px, at=at)
     plan = make_walk(walk, steps=steps, direction=direction, walks=walks, radius_px=radius_px, axes=moving.axes)
     model = open_model(model) if isinstance(model, str) else model
     show = Show(moving, plan, model.preprocessing, model.view_size, controls, enlarge, seed)
+    pictures: Any = images
     source = str(images) if isinstance(images, str | Path) else None
     thresholds = {"threshold": threshold, "score_threshold": score_threshold, "match_threshold": match_threshold}
     prepared = prepare(
-        model, find_images(images, boxes, count, moving), source or "images", labels, walk, metrics, thresholds,
+        model, find_images(pictures, boxes, count, moving), source or "images", labels, walk, metrics, thresholds,
         keep_scores, whole_walks=not moving.needs_boxes,
     )  # fmt: skip
     samples, names = prepared.samples, prepared.names
@@ -123,9 +138,13 @@ def audit(
     options = {"controls": controls, "enlarge": enlarge, "strict": strict, "keep_scores": keep_scores, "metrics": names}
 
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="shiftable-"))
-    run = _start(folder, {**asked, "options": options}, model, batch_size, overwrite)
-    batch_size = int(run["settings"]["batch_size"])
     at_once: int = getattr(model, "at_once", 1)
+    # a file for less would not pay; and a shard's end lets those run idle that are asked at once
+    batches = 32 * at_once if at_once > 1 else 8
+    run = start_run(
+        folder, {**asked, "options": options}, model, batch_size, overwrite, batches_per_shard=batches
+    )  # fmt: skip
+    batch_size = int(run["settings"]["batch_size"])
     shards = partial(_shards, samples, batches=int(run["batches_per_shard"]), batch_size=batch_size)
     exact: Model | None = getattr(model, "exact", None)
     recheck = exact and rechecked(
@@ -203,37 +222,6 @@ def _asked(model: Model, prepared: Prepared, show: Show, source: str | None) -> 
         "walk": show.walk.to_json(),
         "seed": show.seed,
     }
-
-
-def _start(
-    folder: Path, asked: Mapping[str, Any], model: Model, batch_size: int | None, overwrite: bool
-) -> dict[str, Any]:
-    """The record of the run: the one that was begun before, else a new one."""
-    before = open_folder(folder, asked, overwrite)
-    settings = {**model.settings, "batch_size": batch_size or model.batch_size}
-    if before is None:
-        run = {
-            "asked": asked,
-            "settings": settings,
-            # a file for less would not pay; and a shard's end lets those run idle that are asked at once
-            "batches_per_shard": 32 * at_once if (at_once := getattr(model, "at_once", 1)) > 1 else 8,
-            "client": dict(getattr(model, "client", {})),
-            "checks": dict(getattr(model, "checks", {})),
-            **surroundings(),
-        }
-        write_json(folder / RUN, run)
-        return run
-    kept = before["settings"]
-    for name, value in settings.items():
-        if name != "batch_size" and kept.get(name) != value:
-            raise InputError(
-                f"was begun with {name} {kept.get(name)}, this is {value}",
-                where=folder,
-                todo=f"go on with {name} {kept.get(name)}, or --overwrite to begin anew",
-            )
-    if batch_size not in (None, kept["batch_size"]):
-        raise InputError(f"was begun with batch size {kept['batch_size']}", where=folder, todo="leave --batch-size out")
-    return before
 
 
 def _shards(samples: Sequence[Sample], batches: int, batch_size: int, views: int) -> list[list[tuple[int, Sample]]]:

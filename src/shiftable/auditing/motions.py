@@ -117,7 +117,7 @@ def make_motion(name: str = "crop", *, seed: int = 0, **given: Any) -> Motion:
         'tensor'
     """
     if name not in MOTIONS:
-        raise unknown("motion", name, MOTIONS)
+        raise unknown("motion", name, [*MOTIONS, "video"])
     motion = MOTIONS[name]
     chosen = {option: value for option, value in given.items() if value is not None}
     for option, value in chosen.items():

@@ -10,14 +10,15 @@ from typing import Any
 
 from shiftable.engine import write_atomically
 from shiftable.errors import InputError
+from shiftable.models import Model
 
 SCHEMA = 1
 AUDIT, RUN = "audit.json", "run.json"
-OWN = (AUDIT, RUN, "references", "predictions", "objects", "report.html", "figures")
+OWN = (AUDIT, RUN, "smoothing.json", "references", "predictions", "objects", "report.html", "figures")
 """All that an audit writes into its folder."""
 
 PACKAGES = ("shiftable", "numpy", "pillow", "torch", "torchvision", "timm", "transformers", "onnx", "onnxruntime",
-            "openvino", "ai-edge-litert", "httpx", "opencv-python-headless")  # fmt: skip
+            "openvino", "ai-edge-litert", "httpx", "opencv-python-headless", "av")  # fmt: skip
 
 
 def open_folder(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
@@ -57,6 +58,48 @@ def open_folder(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> dict
         else:
             path.unlink(missing_ok=True)
     return None
+
+
+def start_run(
+    folder: Path, asked: Mapping[str, Any], model: Model, batch_size: int | None, overwrite: bool, **plan: Any
+) -> dict[str, Any]:
+    """The record of the run: the one that was begun before, else a new one.
+
+    Args:
+        folder: The audit's.
+        asked: What the audit is a function of.
+        model: Who answers.
+        batch_size: The user's; None takes the model's, or what the run was begun with.
+        overwrite: Whether another audit may be deleted.
+        plan: What else must stay as it is when the run goes on.
+
+    Raises:
+        InputError: If the folder can't be written, holds another audit, or the run was begun with other settings.
+    """
+    before = open_folder(folder, asked, overwrite)
+    settings = {**model.settings, "batch_size": batch_size or model.batch_size}
+    if before is None:
+        run = {
+            "asked": asked,
+            "settings": settings,
+            **plan,
+            "client": dict(getattr(model, "client", {})),
+            "checks": dict(getattr(model, "checks", {})),
+            **surroundings(),
+        }
+        write_json(folder / RUN, run)
+        return run
+    kept = before["settings"]
+    for name, value in settings.items():
+        if name != "batch_size" and kept.get(name) != value:
+            raise InputError(
+                f"was begun with {name} {kept.get(name)}, this is {value}",
+                where=folder,
+                todo=f"go on with {name} {kept.get(name)}, or --overwrite to begin anew",
+            )
+    if batch_size not in (None, kept["batch_size"]):
+        raise InputError(f"was begun with batch size {kept['batch_size']}", where=folder, todo="leave --batch-size out")
+    return before
 
 
 def read_run(folder: str | Path) -> dict[str, Any] | None:

@@ -132,7 +132,7 @@ class Show:
         rows = list(_motion_rows(walks, at, stage))
         if self.controls:
             dy, dx, scale, angle = stage.place(*stage.home)
-            for control, walk, view in _control_views(center):
+            for control, walk, view in control_views(center):
                 for step, number in enumerate((0, len(views))):
                     rows.append(Row(control, walk, step, dy, dx, number, scale, angle))
                 views.append(view)
@@ -142,7 +142,7 @@ class Show:
     @property
     def views_per_image(self) -> int:
         """How many views an image needs, but for places drawn twice."""
-        return self.walk.views + (sum(1 for _ in _control_views(np.zeros((1, 1, 3), np.uint8))) if self.controls else 0)
+        return self.walk.views + (sum(1 for _ in control_views(np.zeros((1, 1, 3), np.uint8))) if self.controls else 0)
 
 
 def show_again(audit: Audit) -> Show:
@@ -168,7 +168,7 @@ def _motion_rows(walks: Sequence[Path], view_at: dict[tuple[int, int], int], sta
             yield Row(None, walk, step, dy, dx, view_at[down, right], scale, angle)
 
 
-def _control_views(view: Picture) -> Iterator[tuple[str, int, Picture]]:
+def control_views(view: Picture) -> Iterator[tuple[str, int, Picture]]:
     """(control, walk, view): the answers to these tell noise and codec from motion."""
     yield "still", 0, view
     yield "grey", 0, view + (view < 255).astype(np.uint8)

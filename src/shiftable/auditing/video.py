@@ -15,9 +15,10 @@ import numpy as np
 
 from shiftable.auditing.asking import count_outputs
 from shiftable.auditing.metrics import PM_K, choose_metrics
+from shiftable.auditing.motions import FLAGS
 from shiftable.auditing.predictions import positive_from
 from shiftable.auditing.rechecking import VIEWS, rechecked
-from shiftable.auditing.record import AUDIT, RUN, open_folder, surroundings, write_json
+from shiftable.auditing.record import AUDIT, RUN, start_run, write_json
 from shiftable.auditing.results import Audit
 from shiftable.auditing.smoothing import SMOOTHINGS, setting_words
 from shiftable.auditing.video_frames import Unusable, frames_of
@@ -105,7 +106,7 @@ def audit_video(
     options = {"controls": controls, "strict": strict, "metrics": names, "count": count, "smoothing": watched}
 
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="shiftable-"))
-    run = _start(folder, {**asked, "options": options}, model, batch_size, overwrite)
+    run = start_run(folder, {**asked, "options": options}, model, batch_size, overwrite)
     batch_size = int(run["settings"]["batch_size"])
     exact: Model | None = getattr(model, "exact", None)
     recheck = exact and rechecked(
@@ -204,30 +205,6 @@ def _asked(plan: Plan, videos: Sequence[Video], source: str | None, pm_k: int) -
     }
 
 
-def _start(
-    folder: Path, asked: Mapping[str, Any], model: Model, batch_size: int | None, overwrite: bool
-) -> dict[str, Any]:
-    """The record of the run: the one that was begun before, else a new one."""
-    if overwrite:
-        (folder / SMOOTHING).unlink(missing_ok=True)
-    before = open_folder(folder, asked, overwrite)
-    settings = {**model.settings, "batch_size": batch_size or model.batch_size}
-    if before is None:
-        also = {name: dict(getattr(model, name, {})) for name in ("client", "checks")}
-        run = {"asked": asked, "settings": settings, **also, **surroundings()}
-        write_json(folder / RUN, run)
-        return run
-    kept = before["settings"]
-    for name, value in settings.items():
-        if kept.get(name) != value and not (name == "batch_size" and batch_size is None):
-            raise InputError(
-                f"was begun with {name} {kept.get(name)}, this is {value}",
-                where=folder,
-                todo=f"go on with {name} {kept.get(name)}, or --overwrite to begin anew",
-            )
-    return before
-
-
 def _first_views(plan: Plan, videos: Sequence[Video]) -> np.ndarray:
     """Views that the audit begins with, some of each video, to measure a fast model's error on."""
     each, views = max(8, -(-VIEWS // len(videos))), list[np.ndarray]()
@@ -264,3 +241,11 @@ def _expected(video: Video) -> int:
         return probe(video.path).frames or 1
     except InputError:
         return 1
+
+
+def refuse_options(**given: object) -> None:
+    """Raises InputError for what was asked of the frames of a video, and is for views of an image only."""
+    for option, value in given.items():
+        if value is not None:
+            flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
+            raise InputError(f"the frames of a video have no {option}", where=flag, todo="leave it out")

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from typing import Any, NamedTuple, TypeVar
 
 from shiftable.auditing.moving import glance, moved_between
-from shiftable.auditing.showing import _control_views
+from shiftable.auditing.showing import control_views
 from shiftable.auditing.stage import Picture
 from shiftable.data.video import Frame, probe, read_frames
 from shiftable.errors import InputError
@@ -134,7 +134,7 @@ def _views(model: Model, frames: Generator[Frame, None, None], every: int) -> Ge
                 moved = found.dy * down, found.dx * right, found.residual
             before = now
             shown = every and frame.number % every == 0
-            others = list(_control_views(view)) if shown else []
+            others = list(control_views(view)) if shown else []
             yield Seen(
                 frame.number, frame.time_s, moved, [view, *(other for *_, other in others)],
                 [(control, walk) for control, walk, _ in others],

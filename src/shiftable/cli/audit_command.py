@@ -184,14 +184,12 @@ def audit(
 
 def _check(asked: dict[str, Any]) -> None:
     """Raises InputError for motions, walks and options that don't go together."""
-    from shiftable.auditing.motions import FLAGS, MOTIONS, make_motion
+    from shiftable.auditing.motions import MOTIONS, make_motion
+    from shiftable.auditing.video import refuse_options
     from shiftable.auditing.walks import make_walk
 
     if asked["motion"] == "video":
-        for option, value in asked.items():
-            if value is not None and option != "motion":
-                flag = FLAGS.get(option, f"--{option}")
-                raise InputError(f"the frames of a video have no {option}", where=flag, todo="leave it out")
+        refuse_options(**{option: value for option, value in asked.items() if option != "motion"})
         return
     where = {option: asked[option] for option in ("steps", "direction", "walks", "radius_px")}
     how = {name: value for name, value in asked.items() if name not in ("motion", "walk", "boxes", *where)}
