@@ -27,8 +27,8 @@ import torch
 from audit_speed import seconds, spread
 
 import shiftable as sh
-from shiftable.auditing.video import audit_video
-from shiftable.auditing.video_frames import show_frames
+from shiftable.auditing.videos.audit import audit_video
+from shiftable.auditing.videos.frames import show_frames
 from shiftable.data.shapes import draw_scene, render
 from shiftable.engine import keep_freed_memory
 
@@ -90,7 +90,7 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 import shiftable as sh
-from shiftable.auditing.video import audit_video
+from shiftable.auditing.videos.audit import audit_video
 audit_video(sh.open_model("demo"), sys.argv[1])
 status = Path("/proc/self/status")
 if status.exists():  # getrusage would tell the parent's peak, where that was higher

@@ -8,8 +8,8 @@ import numpy as np
 from fakes import FakeModel
 
 from shiftable.auditing.motions import make_motion
+from shiftable.auditing.motions.stage import Place, Window
 from shiftable.auditing.showing import Show
-from shiftable.auditing.stage import Place, Window
 from shiftable.auditing.walks import make_walk
 from shiftable.data import shapes
 from shiftable.models import Preprocessing

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiftable.auditing import camera as camera_module
-from shiftable.auditing.camera import camera
+from shiftable.auditing.motions import camera as camera_module
+from shiftable.auditing.motions.camera import camera
 from shiftable.auditing.walks import DIRECTIONS, Walk, lay_walks
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing

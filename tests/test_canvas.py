@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shiftable.auditing.canvas import FILLS, canvas, picture_size
+from shiftable.auditing.motions.canvas import FILLS, canvas, picture_size
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import resize

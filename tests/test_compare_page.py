@@ -16,7 +16,7 @@ from PIL import Image
 
 import shiftable as sh
 from shiftable.auditing import Estimate, read_audit
-from shiftable.auditing.comparison import FIGURES, compare
+from shiftable.auditing.comparing.comparison import FIGURES, compare
 from shiftable.errors import InputError
 from shiftable.report.compare_charts import Axis, Point, scatter
 from shiftable.report.compare_page import write_comparison

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 import shiftable as sh
 from shiftable.auditing import read_audit, read_parts
-from shiftable.auditing.comparable import short_names
-from shiftable.auditing.comparison import FIGURES, compare
-from shiftable.auditing.intervals import rate, rate_difference
-from shiftable.auditing.standardising import (
+from shiftable.auditing.comparing.comparable import short_names
+from shiftable.auditing.comparing.comparison import FIGURES, compare
+from shiftable.auditing.comparing.standardising import (
     LEAST_PAIRS,
     Pairs,
     by_bin,
@@ -22,6 +21,7 @@ from shiftable.auditing.standardising import (
     standardised_difference,
     standardised_rate,
 )
+from shiftable.auditing.intervals import rate, rate_difference
 from shiftable.data import Sample
 from shiftable.errors import InputError
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shiftable.auditing import rotating, subpixel
-from shiftable.auditing.floors import Floor, interpolation_floor
-from shiftable.auditing.motions import make_motion
+from shiftable.auditing.motions import make_motion, rotating, subpixel
+from shiftable.auditing.motions.floors import Floor, interpolation_floor
 from shiftable.models import Preprocessing
 
 MODEL = Preprocessing(resize_px=256)

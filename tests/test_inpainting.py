@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shiftable.auditing import inpainting
-from shiftable.auditing.inpainting import inpaint
+from shiftable.auditing.motions import inpainting
+from shiftable.auditing.motions.inpainting import inpaint
 from shiftable.errors import InputError
 
 BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16

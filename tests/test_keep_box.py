@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shiftable as sh
-from shiftable.auditing.keeping import keep_box, largest_box, nowhere_remarks
 from shiftable.auditing.motions import MOTIONS, make_motion
+from shiftable.auditing.motions.keeping import keep_box, largest_box, nowhere_remarks
 from shiftable.auditing.showing import Show, show_or_say
 from shiftable.auditing.walks import make_walk
 from shiftable.data import Box, Sample, box_samples, list_samples, read_boxes, shapes

@@ -8,9 +8,9 @@ from oracles import COUNT, PREPROCESSING, SAMPLES, SCENES, SIZE, VIEW, Answerer,
 from test_objects import rows
 
 import shiftable as sh
-from shiftable.auditing.masks import aligned, mean_iou
-from shiftable.auditing.object_tallies import error_by_phase, worst_pairs
-from shiftable.auditing.stage import Window
+from shiftable.auditing.motions.stage import Window
+from shiftable.auditing.objects.masks import aligned, mean_iou
+from shiftable.auditing.objects.tallies import error_by_phase, worst_pairs
 from shiftable.data import shapes
 from shiftable.errors import InputError
 

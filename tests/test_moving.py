@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shiftable.auditing.moving import glance, moved_between
+from shiftable.auditing.videos.moving import glance, moved_between
 from shiftable.data.shapes import draw_scene, render
 
 SIZE = (96, 128)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from oracles import COUNT, PREPROCESSING, SAMPLES, SCENES, SIZE, VIEW, Answerer, answering, oracle
 
 import shiftable as sh
-from shiftable.auditing.object_metrics import OBJECT_METRICS, read_found
-from shiftable.auditing.object_tallies import centre_errors, error_by_phase, vanished_by_threshold, worst_pairs
-from shiftable.auditing.objects import Objects, match_objects, place_detections, tabulate_detections
+from shiftable.auditing.motions.stage import Window
+from shiftable.auditing.objects.detections import Objects, match_objects, place_detections, tabulate_detections
+from shiftable.auditing.objects.metrics import OBJECT_METRICS, read_found
+from shiftable.auditing.objects.tallies import centre_errors, error_by_phase, vanished_by_threshold, worst_pairs
 from shiftable.auditing.predictions import Row
 from shiftable.auditing.showing import Shown
-from shiftable.auditing.stage import Window
 from shiftable.data import Sample, shapes
 from shiftable.data.decoding import read_file
 from shiftable.errors import InputError
@@ -289,7 +289,7 @@ def found_in(counts, table):
     """What `read_found` would make of one image's rows."""
     import pyarrow as pa
 
-    from shiftable.auditing.object_metrics import NUMBERS, Found
+    from shiftable.auditing.objects.metrics import NUMBERS, Found
     from shiftable.auditing.predictions import Predictions
 
     count = len(counts)

@@ -13,11 +13,11 @@ import pytest
 from fakes import FakeModel, histogram, pictures
 from markupsafe import escape
 
+from shiftable.auditing.feeding.naming import explain
+from shiftable.auditing.feeding.parity import parity
+from shiftable.auditing.feeding.stills import Stills, answer_stills
+from shiftable.auditing.feeding.variants import VARIANTS, declared, fed, fed_like, open_against, variants_of
 from shiftable.auditing.motions import MOTIONS
-from shiftable.auditing.naming import explain
-from shiftable.auditing.parity import parity
-from shiftable.auditing.stills import Stills, answer_stills
-from shiftable.auditing.variants import VARIANTS, declared, fed, fed_like, open_against, variants_of
 from shiftable.data import Sample, find_samples
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
@@ -317,7 +317,7 @@ def test_every_variant_can_be_shown():
 
 
 def test_a_package_that_is_missing_is_said(monkeypatch):
-    monkeypatch.setattr("shiftable.auditing.variants.find_spec", lambda name: None)
+    monkeypatch.setattr("shiftable.auditing.feeding.variants.find_spec", lambda name: None)
     ways, remarks = variants_of(OWN, (16, 16))
     assert not {"opencv-linear", "tensor"} & set(ways)
     assert "OpenCV, linear was left out: cv2 is not installed" in remarks
@@ -425,7 +425,7 @@ def test_device_and_threads_go_to_those_that_have_them(monkeypatch):
         asked[spec] = options["device"], options["threads"]
         return Looker(spec=spec)
 
-    monkeypatch.setattr("shiftable.auditing.variants.open_model", opening)
+    monkeypatch.setattr("shiftable.auditing.feeding.variants.open_model", opening)
     specs = ["a.onnx", "a.tflite", "http://host/", "timm/a"]
     opened = open_against(specs, Looker(), device="cuda", threads=3)
     assert [model.spec for model in opened] == specs

@@ -8,8 +8,8 @@ from oracles import COUNT, PREPROCESSING, SAMPLES, SCENES, SIZE, Answerer, answe
 from test_objects import naive_overlap, rows
 
 import shiftable as sh
-from shiftable.auditing.object_tallies import centre_errors, error_by_phase, worst_pairs
-from shiftable.auditing.points import match_people
+from shiftable.auditing.objects.points import match_people
+from shiftable.auditing.objects.tallies import centre_errors, error_by_phase, worst_pairs
 from shiftable.data import shapes
 from shiftable.errors import InputError
 from shiftable.models.answers import Poses

@@ -16,7 +16,7 @@ import shiftable as sh
 from shiftable.auditing import METRICS, show_again
 from shiftable.auditing.metrics import FRAMES
 from shiftable.auditing.motions import MOTIONS
-from shiftable.auditing.stage import Place, Stage
+from shiftable.auditing.motions.stage import Place, Stage
 from shiftable.auditing.walks import lay_walks
 from shiftable.data import Box, Sample
 from shiftable.errors import InputError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shiftable.auditing.motions import make_motion
-from shiftable.auditing.rotating import rotate_room_px
+from shiftable.auditing.motions.rotating import rotate_room_px
 from shiftable.auditing.showing import Show
 from shiftable.auditing.walks import Walk
 from shiftable.data import Sample

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shiftable.auditing.canvas import FILLS, picture_size
 from shiftable.auditing.motions import make_motion
+from shiftable.auditing.motions.canvas import FILLS, picture_size
 from shiftable.auditing.showing import Show
 from shiftable.auditing.walks import Walk
 from shiftable.data import Sample
@@ -41,7 +41,7 @@ def test_step_0_is_the_deployed_view_and_its_neighbours_are_near(preprocessing):
 @every_model
 def test_the_window_itself_would_give_the_deployed_view(preprocessing):
     """Step 0 is no exception among its neighbours: the source's own window gives it, but for the last bit."""
-    from shiftable.auditing.interpolation import find_source
+    from shiftable.auditing.motions.interpolation import find_source
 
     source, stage = find_source(IMAGE, preprocessing, VIEW, (0, 0), True), stage_of(preprocessing)
     through = source.part(stage.window(0, 0), VIEW, preprocessing.resampler).astype(int)

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shiftable.auditing.smoothing import KEPT, LONGEST, SMOOTHINGS, Smoothing, Watch, answers, delays, flips, smooth
+from shiftable.auditing.videos.smoothing import (
+    KEPT,
+    LONGEST,
+    SMOOTHINGS,
+    Smoothing,
+    Watch,
+    answers,
+    delays,
+    flips,
+    smooth,
+)
 from shiftable.errors import InputError
 
 few = settings(max_examples=25)

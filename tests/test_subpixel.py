@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shiftable.auditing.interpolation import fourier_shift
 from shiftable.auditing.motions import make_motion
+from shiftable.auditing.motions.interpolation import fourier_shift
 from shiftable.auditing.showing import Show
 from shiftable.auditing.walks import Walk
 from shiftable.data import Sample
@@ -194,7 +194,7 @@ def test_ten_tenths_are_one_pixel():
 
 
 def test_a_walk_needs_only_a_few_resizes(monkeypatch):
-    from shiftable.auditing.interpolation import Source
+    from shiftable.auditing.motions.interpolation import Source
 
     parts = []
     part = Source.part

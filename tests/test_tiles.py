@@ -2,6 +2,7 @@
 
 import json
 from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,11 @@ def _seeded():
 
 def conv(inputs, outputs, kernel=3, **settings):
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, **settings), nn.ReLU())
+
+
+def shown(net, size):
+    """A net that says what size it takes, as opened models do."""
+    return SimpleNamespace(net=net, spec=type(net).__name__, view_size=(size, size))
 
 
 def checked(found):
@@ -168,7 +174,7 @@ def test_u_net_repeats_at_the_stride_of_its_deepest_map_though_its_own_is_1():
 def test_plan_of_a_u_net_is_stitched_by_hand():
     net = UNet().double().eval()
     found = tiles(net, image_px=(96, 128), tile_px=50)
-    assert found.plan.tile_px == (48, 48)  # the nearest multiple of 4 … that halves twice
+    assert found.plan.tile_px == (52, 52)  # the nearest multiple of the stride, 4
     image = torch.randn(1, 3, 96, 128, dtype=torch.float64)
     whole, put = net(image), torch.full((1, 2, 96, 128), torch.nan, dtype=torch.float64)
     for y in found.plan.rows:
@@ -289,7 +295,7 @@ FORBIDDING = {
 @pytest.mark.parametrize("case", FORBIDDING)
 def test_global_operation_is_named(case):
     module, kind, ends = FORBIDDING[case]
-    found = tiles(nn.Sequential(conv(3, 4, stride=2, padding=1), module, conv(4, 4)))
+    found = tiles(nn.Sequential(conv(3, 4, stride=2, padding=1), module, nn.Conv2d(4, 4, 3)))
     assert found.part.split(".")[0] == "0"
     assert found.stride_px == (2, 2)
     assert (found.forbidden_by.name, found.forbidden_by.type) == ("1", kind)
@@ -300,7 +306,7 @@ def test_global_operation_is_named(case):
     assert "1 (" in verdict(found)
     assert case == "place" or case == "align corners" or found.forbidden_by.change > 0.001
     with pytest.raises(InputError, match=r"no tiles leave its answer as it is: 1 \("):
-        tiles(nn.Sequential(conv(3, 4, stride=2, padding=1), module, conv(4, 4)), image_px=600)
+        tiles(nn.Sequential(conv(3, 4, stride=2, padding=1), module, nn.Conv2d(4, 4, 3)), image_px=600)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +314,7 @@ def test_global_operation_is_named(case):
     [
         (Pooled(), "features", ""),
         (nn.Sequential(conv(3, 4), nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(196, 2)), "0", "1"),
-        (nn.Sequential(conv(3, 4), nn.Flatten(), nn.Linear(4 * 62 * 62, 2)), "0", "2"),
+        (shown(nn.Sequential(conv(3, 4), nn.Flatten(), nn.Linear(4 * 62 * 62, 2)), 64), "0", "2"),
     ],
     ids=["a function", "a fixed grid", "flattened"],
 )
@@ -330,9 +336,13 @@ def test_squeeze_and_excite_attention_and_image_pooling_are_named():
     assert not gated.ends
     seen = tiles(open_model(timm.create_model("test_vit"), device="cpu"))
     assert "Attention" in seen.forbidden_by.type
-    assert seen.stride_px == (16, 16)
-    assert "takes 160×160 px only" in seen.forbidden_by.why
+    assert (seen.part, seen.stride_px) == ("patch_embed", (16, 16))
     backbone = Backbone(conv(3, 8, stride=2, padding=1))
+    vit = import_torchvision().models.VisionTransformer(32, 8, 1, 2, 16, 32)
+    fixed = tiles(shown(vit, 32))
+    assert (fixed.part, fixed.stride_px) == ("conv_proj", (8, 8))
+    assert fixed.forbidden_by.name == "encoder.layers.encoder_layer_0.self_attention"
+    assert "takes 32×32 px only" in fixed.forbidden_by.why
     pooled = tiles(DeepLabV3(backbone, DeepLabHead(8, 3)))
     assert pooled.forbidden_by.name == "classifier.0.convs.4.0"
     assert not pooled.forbidden_by.ends
@@ -396,6 +406,13 @@ def test_what_is_printed_says_the_rule():
     assert "are equal" in said
 
 
+class Dead(nn.Module):
+    """Answers 0 wherever it can."""
+
+    def forward(self, map_):
+        return map_ * 0
+
+
 class Answering:
     spec = "model.onnx"
 
@@ -415,7 +432,14 @@ class Answering:
         ),
         (lambda: nn.Conv2d(3, 4, 9), {"image_px": 5}, "smaller than the receptive field, 9×9 px; show it whole"),
         (lambda: nn.Conv2d(3, 4, 9), {"image_px": 0}, "image of 0×0 px"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), {}, "Sequential: the net .*"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 3)),
+            {},
+            r"Sequential: the net can't take .*224×224 px \(1: ",
+        ),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(7, 7, 1)), {}, r"can't take an image of 224×224 px \(1: "),
+        (lambda: nn.Flatten(), {}, "Flatten: the net gives no map whose rows and columns follow the image's"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), Dead()), {}, "the answer is 0 everywhere on noise"),
     ],
 )
 def test_bad_input_gets_one_clear_line(make, asked, said):

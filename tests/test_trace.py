@@ -14,7 +14,7 @@ from fakes import FakeModel, checkerboards, hashed, histogram, parity, pictures
 from PIL import Image
 
 import shiftable as sh
-from shiftable.auditing.trace import MOST_FRAMES, choose_lines, trace
+from shiftable.auditing.tracing.trace import MOST_FRAMES, choose_lines, trace
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.report import trace_words

@@ -12,12 +12,13 @@ import pytest
 from fakes import FakeModel, hashed, histogram
 
 import shiftable as sh
-from shiftable.auditing import video_frames, video_tables
 from shiftable.auditing.metrics import METRICS, choose_metrics, estimate, pm_k
 from shiftable.auditing.predictions import Predictions, Row, tabulate
-from shiftable.auditing.video import audit_video
-from shiftable.auditing.video_frames import ahead
-from shiftable.auditing.video_results import MOVEMENT_PX, movement_table
+from shiftable.auditing.videos import frames as video_frames
+from shiftable.auditing.videos import tables as video_tables
+from shiftable.auditing.videos.audit import audit_video
+from shiftable.auditing.videos.frames import ahead
+from shiftable.auditing.videos.results import MOVEMENT_PX, movement_table
 from shiftable.data.shapes import draw_scene, render
 from shiftable.data.video import find_videos, probe, read_frames, read_video_labels
 from shiftable.errors import InputError

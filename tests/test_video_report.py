@@ -90,7 +90,7 @@ def page_only(monkeypatch):
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     """An audit of one labelled clip, and its page."""
-    from shiftable.auditing.video import audit_video
+    from shiftable.auditing.videos.audit import audit_video
 
     folder = tmp_path_factory.mktemp("video")
     path = clip(folder / "clip.mkv")
@@ -165,7 +165,7 @@ def test_smoothing_is_told_beside_its_delay(audited):
 
 
 def test_movement_is_told_beside_the_answers(audited):
-    from shiftable.auditing.video_results import movement_table
+    from shiftable.auditing.videos.results import movement_table
 
     audit, _ = audited
     found = video_costs.movement(audit)
@@ -176,7 +176,7 @@ def test_movement_is_told_beside_the_answers(audited):
 
 
 def test_without_controls_labels_or_smoothing(tmp_path, page_only):
-    from shiftable.auditing.video import audit_video
+    from shiftable.auditing.videos.audit import audit_video
 
     audit = audit_video(MODEL, clip(tmp_path / "a.mkv"), controls=False, smoothing=False, out=tmp_path / "out")
     text = write_video_report(audit).read_text("utf-8")
@@ -186,14 +186,14 @@ def test_without_controls_labels_or_smoothing(tmp_path, page_only):
 
 
 def test_two_frames_are_enough(tmp_path, page_only):
-    from shiftable.auditing.video import audit_video
+    from shiftable.auditing.videos.audit import audit_video
 
     audit = audit_video(MODEL, clip(tmp_path / "two.mkv", 2), out=tmp_path / "out")
     assert "2 frames of 1 video" in write_video_report(audit).read_text("utf-8")
 
 
 def test_a_steady_model_has_no_worst_moments(tmp_path):
-    from shiftable.auditing.video import audit_video
+    from shiftable.auditing.videos.audit import audit_video
 
     steady = replace(MODEL, answer=lambda views: np.tile([3.0, 1.0, 0.0], (len(views), 1)))
     audit = audit_video(steady, clip(tmp_path / "a.mkv"), out=tmp_path / "out")
@@ -205,7 +205,7 @@ def test_a_steady_model_has_no_worst_moments(tmp_path):
 
 
 def test_many_videos_share_a_page(tmp_path, page_only):
-    from shiftable.auditing.video import audit_video
+    from shiftable.auditing.videos.audit import audit_video
 
     (tmp_path / "films").mkdir()
     for number in range(MOST_FILMS + 2):
@@ -257,7 +257,7 @@ def test_pictures_are_the_frames_of_the_file(audited):
 
 
 def test_a_video_that_is_gone_leaves_words(tmp_path, page_only):
-    from shiftable.auditing.video import audit_video
+    from shiftable.auditing.videos.audit import audit_video
 
     path = clip(tmp_path / "a.mkv")
     audit = audit_video(MODEL, path, out=tmp_path / "out")
@@ -332,7 +332,7 @@ def test_names_are_escaped_and_nothing_is_loaded(audited):
 
 
 def test_a_file_of_a_hostile_name(tmp_path, page_only):
-    from shiftable.auditing.video import audit_video
+    from shiftable.auditing.videos.audit import audit_video
 
     path = clip(tmp_path / "<img src=x onerror=alert(1)>.mkv")
     page = write_video_report(audit_video(MODEL, path, out=tmp_path / "out"))

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from shiftable.auditing.asking import answer_shard, checked_scores, tabulate_scores, write_scores
-from shiftable.auditing.floors import interpolation_floor
 from shiftable.auditing.motions import make_motion, motion_remarks
+from shiftable.auditing.motions.floors import interpolation_floor
+from shiftable.auditing.objects.tasks import PLACED, check_windows, clear_drafts, gathered, write_tables
 from shiftable.auditing.preparing import Boxes, Labels, Prepared, describe, find_images, prepare
 from shiftable.auditing.rechecking import first_views, rechecked
 from shiftable.auditing.record import AUDIT, RUN, start_run, write_json
 from shiftable.auditing.results import Audit, sum_up
 from shiftable.auditing.retrieval import gather_references, tabulate_neighbours
 from shiftable.auditing.showing import Show, Shown, show_or_say
-from shiftable.auditing.tasks import PLACED, check_windows, clear_drafts, gathered, write_tables
-from shiftable.auditing.video import audit_video, refuse_options
+from shiftable.auditing.videos.audit import audit_video, refuse_options
 from shiftable.auditing.walks import make_walk
 from shiftable.data import Sample
 from shiftable.data.video import Video

@@ -9,11 +9,11 @@ from typing import Any
 from shiftable.auditing.asking import count_outputs
 from shiftable.auditing.metrics import choose_metrics
 from shiftable.auditing.motions import Motion
-from shiftable.auditing.object_metrics import choose_object_metrics
+from shiftable.auditing.objects.metrics import choose_object_metrics
+from shiftable.auditing.objects.tasks import PLACED, choose_thresholds, unlabelled
 from shiftable.auditing.predictions import positive_from
 from shiftable.auditing.retrieval import without_labels
 from shiftable.auditing.scoring import Kind
-from shiftable.auditing.tasks import PLACED, choose_thresholds, unlabelled
 from shiftable.data import (
     Sample,
     box_samples,

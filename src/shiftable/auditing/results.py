@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from shiftable.auditing.intervals import Estimate
-from shiftable.auditing.keeping import nowhere_remarks
 from shiftable.auditing.metrics import CONTROL_METRICS, CONTROLS, measure
-from shiftable.auditing.object_metrics import OBJECT_CONTROL_METRICS, measure_objects, read_found
+from shiftable.auditing.motions.keeping import nowhere_remarks
+from shiftable.auditing.objects.metrics import OBJECT_CONTROL_METRICS, measure_objects, read_found
 from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped
 from shiftable.auditing.record import AUDIT, SCHEMA
 from shiftable.errors import InputError

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from shiftable.auditing.motions import MOTIONS, Motion, Picture, Stage, make_motion, with_room
+from shiftable.auditing.motions.stage import Place, Window
 from shiftable.auditing.predictions import Row
 from shiftable.auditing.results import Audit
-from shiftable.auditing.stage import Place, Window
 from shiftable.auditing.walks import Path, Walk, lay_walks
 from shiftable.data import Sample
 from shiftable.errors import InputError

@@ -113,7 +113,7 @@ def audit(
         raise InputError("no images given", todo="name a folder after the model")
     from shiftable import auditing as audits
     from shiftable import report
-    from shiftable.auditing.variants import open_against
+    from shiftable.auditing.feeding.variants import open_against
     from shiftable.engine import keep_freed_memory
 
     keep_freed_memory()
@@ -185,7 +185,7 @@ def audit(
 def _check(asked: dict[str, Any]) -> None:
     """Raises InputError for motions, walks and options that don't go together."""
     from shiftable.auditing.motions import MOTIONS, make_motion
-    from shiftable.auditing.video import refuse_options
+    from shiftable.auditing.videos.audit import refuse_options
     from shiftable.auditing.walks import make_walk
 
     if asked["motion"] == "video":

@@ -81,20 +81,33 @@ class Survey:
             for at in range(len(call.outputs))
             if self.is_map(each, at)
         ]
+        pitches = [self._pitches(axis, maps) for axis in (0, 1)]
         y, x = (probe.grown(index, place)[0] for probe in self.probes)
-        part = Part(self.net, index, place, (y, x), self.channels, self.unit_px)
-        pitches = [[probe.pitch_px(*each) for each in maps] for probe in self.probes]
+        strides = [lcm(*(pitch.numerator for pitch in along.values())) for along in pitches]
+        reaches = [
+            probe.reach_px(index, place, along[index, place], self.mode)
+            for probe, along in zip(self.probes, pitches, strict=True)
+        ]
+        call = self.probes[0].long[index]
         return Dense(
-            self,
-            part,
-            called(self.probes[0].long[index].name, self.probes[0].long[index].outputs[place]),
-            tuple(each for each in maps if each != (index, place)) + ((index, place),),
-            (self.probes[0].pitch_px(index, place), self.probes[1].pitch_px(index, place)),
-            tuple(lcm(*(pitch.numerator for pitch in each)) for each in pitches),  # type: ignore[arg-type]
-            tuple(probe.reach_px(index, place, self.mode) for probe in self.probes),  # type: ignore[arg-type]
-            self.mode,
-            forbidden,
+            survey=self,
+            part=Part(self.net, index, place, (y, x), self.channels, self.unit_px),
+            name=called(call.name, call.outputs[place]),
+            calls=(*(each for each in maps if each != (index, place)), (index, place)),
+            pitch_px=(pitches[0][index, place], pitches[1][index, place]),
+            stride_px=(strides[0], strides[1]),
+            reach_px=(reaches[0], reaches[1]),
+            mode=self.mode,
+            forbidden=forbidden,
         )
+
+    def _pitches(self, axis: int, maps: list[tuple[int, int]]) -> dict[tuple[int, int], Fraction]:
+        """How far apart the positions of each map are."""
+        found: dict[tuple[int, int], Fraction] = {}
+        before = Fraction(1)
+        for each in maps:
+            before = found[each] = self.probes[axis].pitch_px(*each, before)
+        return found
 
 
 def called(name: str, seen: Seen) -> str:
@@ -113,6 +126,11 @@ def own_copy(net: nn.Module, device: str, spec: str) -> nn.Module:
     except Exception as error:  # locks, open files, a device that is not there: many types
         words = " ".join(str(error).split())[:160]
         raise InputError(f"the net can't be copied to {device} in float64 ({words})", where=spec) from error
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Where its weights are."""
+    return next((weight.device for weight in net.parameters()), torch.device("cpu"))
 
 
 def input_channels(net: nn.Module) -> int:
@@ -139,7 +157,7 @@ def dense_part(net: nn.Module, view_px: tuple[int, int], spec: str, seed: int) -
         maps = [place for place in range(len(calls[last].outputs)) if survey.is_map(last, place)]
         if not maps:
             raise no_map(spec)
-        widest = max(maps, key=lambda place: survey.probes[0].reach_px(last, place, survey.mode))
+        widest = max(maps, key=lambda place: survey.dense(last, place, None).reach_px)
         return survey.dense(last, widest, None)
     if blamed is not None:
         index = blamed[0]
@@ -149,7 +167,13 @@ def dense_part(net: nn.Module, view_px: tuple[int, int], spec: str, seed: int) -
             if seen.origin is not None and survey.probes[0].state(index, place, survey.mode, inputs=True) == "local"
         ]  # fmt: skip
     else:
-        assert failed is not None
+        if no := watch(net, marked(survey.channels, view_px, 0, seed).to(device_of(net))).failed:
+            size = "×".join(map(str, view_px))
+            raise InputError(
+                f"the net can't take an image of {size} px ({no[0] or no[1]}: {no[2]})",
+                where=spec,
+                todo="say what size it takes by --preprocessing 'view_size=[H,W]'",
+            )
         forbidden = Forbidden(failed[0], failed[1], f"it takes one size only ({failed[2]})", ends=True)
         index, origins = len(calls), []
     earlier = [*origins, *reversed(range(index))]
@@ -170,7 +194,7 @@ def _survey(net: nn.Module, view_px: tuple[int, int], spec: str, seed: int) -> t
     """Probes long enough to tell what is global from what only reaches far."""
     channels = input_channels(net)
     unit = _unit(net, channels, max(view_px), seed)
-    short, until = 4 * unit, None
+    short, until = 8 * unit, None
     while True:
         probes = tuple(_probe(net, channels, unit, axis, short, until, seed) for axis in (0, 1))
         survey = Survey(net, channels, unit, probes, _mode(probes))  # type: ignore[arg-type]
@@ -202,7 +226,7 @@ def _unit(net: nn.Module, channels: int, view_px: int, seed: int) -> int:
     """The narrowest strip that the net takes; if it takes none, the one on which it comes furthest."""
     got = {}
     for unit in (*UNITS, view_px):
-        trace = watch(net, marked(channels, (4 * unit, unit), 0, seed))
+        trace = watch(net, marked(channels, (4 * unit, unit), 0, seed).to(device_of(net)))
         if not trace.failed:
             return unit
         got[unit] = len(trace.calls)
@@ -221,11 +245,10 @@ def marked(channels: int, size_px: tuple[int, int], axis: int, seed: int) -> Ten
 
 
 def _probe(net: nn.Module, channels: int, unit: int, axis: int, short: int, until: int | None, seed: int) -> Probe:
-    weight = next(net.parameters(), torch.empty(0))
     traces = []
     for length in (short, 2 * short):
         size = (length, unit) if axis == 0 else (unit, length)
-        traces.append(watch(net, marked(channels, size, axis, seed).to(weight.device), until))
+        traces.append(watch(net, marked(channels, size, axis, seed).to(device_of(net)), until))
     calls = [trace.calls for trace in traces]
     same = next(
         (place for place, (a, b) in enumerate(zip(*calls, strict=False)) if a.name != b.name), min(map(len, calls))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
+from math import ceil
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -207,17 +208,28 @@ class Probe:
             return "full"
         return "wraps" if any(each[-1] and not each.all() for each in marks) else "local"
 
-    def pitch_px(self, index: int, place: int) -> Fraction:
-        """How many pixels apart the positions of a map are, along the axis."""
+    def pitch_px(self, index: int, place: int, before: Fraction = Fraction(1)) -> Fraction:
+        """How many pixels apart the positions of a map are, along the axis.
+
+        Counting them tells it up to one position; what is left to choose from, whole pixels or a whole share of one, must
+        be a multiple or a divisor of ``before``, the pitch of the map before.
+        """
         (dimension,) = self.grown(index, place)
         more, less = (calls[index].outputs[place].shape[dimension] for calls in (self.long, self.short))
-        return Fraction(self.lengths[1] - self.lengths[0], more - less)
+        added, positions = self.lengths[1] - self.lengths[0], more - less
+        about = Fraction(added, positions)
+        if positions >= added:
+            return 1 / Fraction(round(1 / about))
+        most = added / (positions - 1) if positions > 1 else 2 * added
+        near = [Fraction(px) for px in range(added // (positions + 1) + 1, ceil(most))]
+        fitting = [px for px in near if 1 in ((px / before).denominator, (before / px).denominator)]
+        return min(fitting or near or [about], key=lambda px: abs(px - about))
 
-    def reach_px(self, index: int, place: int, mode: Mode) -> int:
+    def reach_px(self, index: int, place: int, pitch_px: Fraction, mode: Mode) -> int:
         """How far from the first rows, in px, their marks are found in a map."""
         (dimension,) = self.grown(index, place)
         marks = self.long[index].outputs[place].marks(dimension, mode)
-        return int(np.ceil((np.flatnonzero(marks).max(initial=0) + 1) * self.pitch_px(index, place)))
+        return int(ceil((int(np.flatnonzero(marks).max(initial=0)) + 1) * pitch_px))
 
 
 def first_global(probe: Probe, mode: Mode) -> tuple[int, State] | None:

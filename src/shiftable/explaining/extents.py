@@ -16,6 +16,9 @@ from shiftable.explaining.tile_grid import Grid
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64)
 """Of the stride that the sizes of a net's maps tell, where windows or the net's own arithmetic make the true one larger."""
 
+LARGEST_PX = 512
+"""Larger multiples are not tried."""
+
 AT_ONCE = 8
 """How many marked pictures run in one batch."""
 
@@ -73,7 +76,7 @@ def measure(
     Returns:
         None if it repeats at none of them: its answer depends on the place itself.
     """
-    for multiple in MULTIPLES:
+    for multiple in (each for each in MULTIPLES if each == 1 or each * stride_px <= LARGEST_PX):
         found = _repeating(part, axis, stride_px * multiple, pitch_px, reach_px, mode, seed)
         if found:
             break
@@ -91,7 +94,7 @@ def _repeating(
     part: Part, axis: int, stride_px: int, pitch_px: Fraction, reach_px: int, mode: Mode, seed: int
 ) -> Grid | None:
     positions = stride_px / pitch_px
-    if positions.denominator != 1:
+    if positions.denominator != 1 or not _seems_to_repeat(part, axis, stride_px, int(positions), reach_px, seed):
         return None
     grid = _extents(part, axis, stride_px, int(positions), reach_px, mode, seed)
     if grid is None or not _repeats(part, axis, grid, stride_px, grid.positions, seed):
@@ -103,7 +106,9 @@ def _extents(
     part: Part, axis: int, stride_px: int, positions: int, reach_px: int, mode: Mode, seed: int
 ) -> Grid | None:
     """The first and the last pixel that each of ``positions`` neighbours sees; None if they don't repeat so."""
-    length = stride_px * (ceil(reach_px / stride_px) + 6)
+    # Marks end where no padding reaches: near the border a position may miss pixels that others like it see.
+    clear = stride_px * ceil(reach_px / stride_px)
+    length = 2 * clear + 6 * stride_px
     picture, other = part.noise(length, seed), part.noise(length, seed + 1)
     still = part.strip(picture, axis) if mode != "nan" else torch.empty(0)
 
@@ -121,21 +126,23 @@ def _extents(
             found.append(~((answers(bands, other) - still).abs() <= FAINT * still.abs().max()))
         return sum(found).bool().flatten(1, -2).any(1).cpu().numpy()  # type: ignore[union-attr]
 
-    above = _flips(lambda ends: seen([slice(0, end) for end in ends]), stride_px)
-    below = _flips(lambda ends: seen([slice(length - end, length) for end in ends]), stride_px)
-    first = _law({place: end for place, end in above.items()}, stride_px, positions)
+    above = _flips(lambda ends: seen([slice(0, end) for end in ends]), clear, stride_px)
+    below = _flips(lambda ends: seen([slice(length - end, length) for end in ends]), clear, stride_px)
+    first = _law(above, stride_px, positions)
     last = _law({place: length - 1 - end for place, end in below.items()}, stride_px, positions)
     if first is None or last is None or any(a > b for a, b in zip(first, last, strict=True)):
         return None
     return Grid(stride_px, first, last, any_size=True)
 
 
-def _flips(seen: Callable[[Sequence[int]], Bool[np.ndarray, "band position"]], stride_px: int) -> dict[int, int]:
-    """The positions that see row ``end`` of the picture, and none before it, for ``end`` from one stride to two.
+def _flips(
+    seen: Callable[[Sequence[int]], Bool[np.ndarray, "band position"]], low: int, stride_px: int
+) -> dict[int, int]:
+    """The positions that see row ``end`` of the picture, and none before it, for the ``end`` of one stride from ``low`` on.
 
     ``seen(ends)`` tells who sees the rows before each end. Halving: stretches in which nothing changes are not looked into.
     """
-    low, high = stride_px, 2 * stride_px
+    high = low + stride_px
     known = dict(zip((low, high), seen([low, high]), strict=True))
     todo = [(low, high)]
     found: dict[int, int] = {}
@@ -162,6 +169,16 @@ def _law(pixels: dict[int, int], stride_px: int, positions: int) -> tuple[int, .
 def inside(grid: Grid, length_px: int) -> slice:
     """The positions of a strip that see nothing outside it."""
     return slice(grid.begin, grid.end(length_px))
+
+
+def _seems_to_repeat(part: Part, axis: int, stride_px: int, places: int, reach_px: int, seed: int) -> bool:
+    """The same as `_repeats` before it is known what each position sees: a quick no to most strides that are none."""
+    border = ceil(reach_px / stride_px) + 1
+    length = stride_px * (2 * border + 4)
+    picture = part.noise(length + stride_px, seed)
+    still, moved = (part.strip(picture[:, :, start : start + length], axis) for start in (0, stride_px))
+    first, last = border * places, (border + 3) * places
+    return _equal(still[..., first + places : last + places], moved[..., first:last])
 
 
 def _repeats(part: Part, axis: int, grid: Grid, moved_px: int, places: int, seed: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from shiftable.errors import InputError
-from shiftable.explaining.dense_part import UNITS, WHY, called, input_channels, kind_of, marked, no_map
+from shiftable.explaining.dense_part import UNITS, WHY, called, device_of, input_channels, kind_of, marked, no_map
 from shiftable.explaining.dependence import Seen, watch
 from shiftable.explaining.tiling import Forbidden, Pair, Tiling
 
@@ -18,9 +18,9 @@ def fixed_size(net: nn.Module, view_px: Pair, spec: str, seed: int) -> Tiling | 
     """
     channels = input_channels(net)
     sizes = [(4 * unit, unit) for unit in (*UNITS, max(view_px))]
-    if any(watch(net, marked(channels, size, 0, seed).to(_device(net)), until=0).calls for size in sizes):
+    if any(watch(net, marked(channels, size, 0, seed).to(device_of(net)), until=0).calls for size in sizes):
         return None
-    trace = watch(net, marked(channels, view_px, 0, seed).to(_device(net)))
+    trace = watch(net, marked(channels, view_px, 0, seed).to(device_of(net)))
     if trace.failed:
         name, kind, words = trace.failed
         size = "×".join(map(str, view_px))
@@ -61,7 +61,3 @@ def fixed_size(net: nn.Module, view_px: Pair, spec: str, seed: int) -> Tiling | 
 def _whole(tensors: Sequence[Seen]) -> bool:
     """Whether marks are everywhere."""
     return bool(tensors) and all(marks.all() for seen in tensors for marks in seen.nan)
-
-
-def _device(net: nn.Module) -> str:
-    return str(next((weight.device for weight in net.parameters()), "cpu"))

@@ -11,8 +11,12 @@ def last_repeating(dense: Dense, spec: str, seed: int) -> tuple[Dense, tuple[Gri
     """A map and what its positions see: the given one's, or the last one's before it that repeats.
 
     Raises:
-        InputError: If none does.
+        InputError: If none does, or the map is 0 everywhere.
     """
+    if not dense.part.strip(dense.part.noise(dense.reach_px[0] + 8 * dense.stride_px[0], seed), 0).any():
+        raise InputError(
+            f"{dense.name} is 0 everywhere on noise: nothing can be compared", where=spec, todo="load trained weights"
+        )
     grids = _grids(dense, seed)
     if grids:
         return dense, grids

@@ -40,7 +40,7 @@ def check_tiles(part: Part, grids: tuple[Grid, Grid], seed: int) -> Check:
         differences.append(found)
         images.append(size)
     off = [_off_grid(part, axis, grid, tile[axis], seed) for axis, grid in enumerate(grids) if grid.stride_px > 1]
-    bare = [_no_margin(part, axis, grid, seed) for axis, grid in enumerate(grids) if grid.overlap_px]
+    bare = [_no_margin(part, axis, grid, seed) for axis, grid in enumerate(grids) if grid.begin]
     return Check(
         differences[0], differences[1], (images[0], images[1]), tile,
         max(off) if off else None, max(grid.stride_px for grid in grids) // 2, max(bare) if bare else None,

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from shiftable.auditing.comparison import FIGURES, SHOWN, Compared, Comparison
+from shiftable.auditing.comparing.comparison import FIGURES, SHOWN, Compared, Comparison
 from shiftable.auditing.intervals import Estimate
 from shiftable.auditing.record import AUDIT, write_json
 from shiftable.engine import write_atomically

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shiftable.auditing.comparison import Compared, Comparison
+from shiftable.auditing.comparing.comparison import Compared, Comparison
 from shiftable.report import wording
 from shiftable.report.motion_words import words_of
 from shiftable.report.wording import shorten

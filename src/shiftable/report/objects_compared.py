@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from shiftable.auditing.objects import greedily, overlaps
-from shiftable.auditing.stage import Window
+from shiftable.auditing.motions.stage import Window
+from shiftable.auditing.objects.detections import greedily, overlaps
 from shiftable.report.objects_pairs import Mark, Pair, Picture, Rows, State, around, few, in_view, sides_of
 from shiftable.report.wording import count
 

@@ -7,7 +7,7 @@ from math import isnan
 from typing import Any
 
 from shiftable.auditing import Audit, Estimate
-from shiftable.auditing.object_metrics import OBJECT_METRICS
+from shiftable.auditing.objects.metrics import OBJECT_METRICS
 from shiftable.auditing.record import read_run
 from shiftable.report import charts, provenance, wording
 from shiftable.report import objects_words as words

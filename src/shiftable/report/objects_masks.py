@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from shiftable.auditing.masks import Mask, aligned
-from shiftable.auditing.stage import Window
+from shiftable.auditing.motions.stage import Window
+from shiftable.auditing.objects.masks import Mask, aligned
 from shiftable.models import Model
 from shiftable.report.objects_pairs import Pair, Picture, Rows, Side, few, sides_of
 from shiftable.report.wording import count

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 
 from shiftable.auditing import Audit, show_again
-from shiftable.auditing.object_tallies import centre_errors, error_by_phase, vanished_by_threshold, worst_pairs
+from shiftable.auditing.objects.tallies import centre_errors, error_by_phase, vanished_by_threshold, worst_pairs
 from shiftable.auditing.predictions import part_paths
 from shiftable.data import Sample
 from shiftable.engine import write_atomically

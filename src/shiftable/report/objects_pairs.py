@@ -11,8 +11,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from shiftable.auditing import Show
-from shiftable.auditing.object_tallies import WorstPair
-from shiftable.auditing.stage import Place, Window
+from shiftable.auditing.motions.stage import Place, Window
+from shiftable.auditing.objects.tallies import WorstPair
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.report.motion_words import place

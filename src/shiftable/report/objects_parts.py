@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from shiftable.auditing import Audit, Estimate
-from shiftable.auditing.object_metrics import Found, estimate_objects, read_found
+from shiftable.auditing.objects.metrics import Found, estimate_objects, read_found
 from shiftable.auditing.predictions import part_paths
 
 RESAMPLES = 500  # for many small estimates of which none decides anything

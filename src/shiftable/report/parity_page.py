@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from shiftable.auditing import Estimate, read_audit
-from shiftable.auditing.parity import REFERENCE, Compared, Parity, refuse_audits
+from shiftable.auditing.feeding.parity import REFERENCE, Compared, Parity, refuse_audits
+from shiftable.auditing.feeding.variants import VARIANTS
 from shiftable.auditing.record import write_json
-from shiftable.auditing.variants import VARIANTS
 from shiftable.engine import write_atomically
 from shiftable.report import charts, provenance, wording
 from shiftable.report.audit_content import LONGEST_NOTE

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shiftable.auditing import Audit, Estimate
-from shiftable.auditing.comparison import Comparison
-from shiftable.auditing.parity import Parity
+from shiftable.auditing.comparing.comparison import Comparison
+from shiftable.auditing.feeding.parity import Parity
 from shiftable.auditing.record import read_run
 from shiftable.report.compare_words import SIDE_BY_SIDE
 from shiftable.report.compare_words import headline as comparison_headline

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from markupsafe import Markup
 from PIL import Image
 
-from shiftable.auditing.trace import Panel
+from shiftable.auditing.tracing.trace import Panel
 from shiftable.report.pages import data_url
 from shiftable.report.trace_words import (
     axis_words,

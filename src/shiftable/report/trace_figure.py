@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shiftable.auditing.trace import Panel
+from shiftable.auditing.tracing.trace import Panel
 from shiftable.report.figures import new_figure, save
 from shiftable.report.trace_charts import MARKS, MOST_VIEWS, axis_end, axis_ticks
 from shiftable.report.trace_words import (

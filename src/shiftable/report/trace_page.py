@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiftable.auditing.trace import Panel, Trace
+from shiftable.auditing.tracing.trace import Panel, Trace
 from shiftable.engine import write_atomically
 from shiftable.report import provenance, trace_charts, trace_words
 from shiftable.report.pages import render

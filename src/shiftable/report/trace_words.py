@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from shiftable.auditing.motions import FLAGS
-from shiftable.auditing.trace import Panel, Trace
+from shiftable.auditing.tracing.trace import Panel, Trace
 from shiftable.report.wording import count, shorten
 
 MOTION_WORDS = {

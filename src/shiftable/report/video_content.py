@@ -9,7 +9,7 @@ import numpy as np
 
 from shiftable.auditing import METRICS, Audit, Estimate
 from shiftable.auditing.metrics import CONTROL_METRICS
-from shiftable.auditing.video_results import UNMOVED, UNMOVED_PX
+from shiftable.auditing.videos.results import UNMOVED, UNMOVED_PX
 from shiftable.report import charts, provenance, trace_charts, video_charts, wording
 from shiftable.report.video_costs import movement, smoothing
 from shiftable.report.video_films import FARTHEST_FRAME, Film, Moment

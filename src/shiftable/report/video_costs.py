@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from shiftable.auditing import Audit
-from shiftable.auditing.video import SMOOTHING
-from shiftable.auditing.video_results import movement_table
+from shiftable.auditing.videos.audit import SMOOTHING
+from shiftable.auditing.videos.results import movement_table
 from shiftable.report import trace_charts, video_charts, wording
 from shiftable.report.video_words import SMOOTHING_WORDS, setting_words, value_of
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import isnan
 
 from shiftable.auditing import METRICS
-from shiftable.auditing.video_results import UNMOVED, UNMOVED_PX
+from shiftable.auditing.videos.results import UNMOVED, UNMOVED_PX
 from shiftable.report import wording
 
 VIDEO_WORDS: Mapping[str, tuple[str, str]] = {

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from shiftable.auditing import Audit, Predictions, Show
+from shiftable.auditing.motions.stage import Place, Stage
 from shiftable.auditing.predictions import changed
-from shiftable.auditing.stage import Place, Stage
 from shiftable.data import Sample, find_samples
 from shiftable.errors import InputError
 from shiftable.report.motion_words import MOTION_WORDS, SHIFTED, along, place, places_of

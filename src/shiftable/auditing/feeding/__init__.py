@@ -1,0 +1,1 @@
+"""One model fed in other ways, and other files of the same model."""

@@ -1,0 +1,1 @@
+"""Boxes, masks and key points: compared between two views after undoing the shift."""

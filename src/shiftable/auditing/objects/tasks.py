@@ -1,0 +1,260 @@
+"""What is asked of models that answer where things are: how their answers are taken, tabulated and written.
+
+Their table of predictions has the columns of every audit that say where a view was (image, control, walk, step, dy, dx,
+scale, angle, frame), and
+
+    objects: of detectors and key-point models, how many rows of the table of objects belong to this one;
+    pixels, changed, miou: of segmenters, how many pixels of this view the previous one shows too, how many of these are
+    of another class than there, and the mean intersection over union of the classes in either; null at step 0.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shiftable.auditing.objects.detections import KEPT_FROM, tabulate_detections
+from shiftable.auditing.objects.detections import SCHEMA as OBJECTS
+from shiftable.auditing.objects.masks import compare_masks
+from shiftable.auditing.objects.points import tabulate_poses
+from shiftable.auditing.predictions import SCHEMA, THRESHOLD
+from shiftable.auditing.showing import Show, Shown
+from shiftable.data import Sample
+from shiftable.engine import write_atomically
+from shiftable.errors import InputError
+from shiftable.models import Model
+from shiftable.models.answers import Detections, Poses
+
+PLACE = pa.schema([SCHEMA.field(name) for name in ("image", "control", "walk", "step", "dy", "dx", "scale", "angle",
+                                                   "frame")])  # fmt: skip
+MATCHED_FROM = 0.3
+"""The score from which a match counts, where nobody says otherwise: an object that falls from 0.51 to 0.49 is there."""
+
+MOST_CLASSES = 2**16
+
+Tables = tuple[pa.Table, pa.Table | None]
+"""The rows of predictions of one image, and of objects where the task has any."""
+
+
+@dataclass(frozen=True)
+class Placing:
+    """A task whose answers say where things are.
+
+    Args:
+        whose: Models of it, in words.
+        gather: From what a model answered to some views to one item per view.
+        tabulate: The rows of one image.
+        columns: What its predictions have beside the place.
+        thresholds: Those it has.
+    """
+
+    whose: str
+    gather: Callable[[Any], np.ndarray]
+    tabulate: Callable[[Shown, np.ndarray], Tables]
+    columns: pa.Schema
+    thresholds: tuple[str, ...] = ()
+
+
+def gather_detections(answer: Any) -> np.ndarray:
+    """A detector's answers as an array of `Detections`."""
+    for each in (gathered := _listed(answer, Detections)):
+        count = len(each.scores)
+        if each.boxes.shape != (count, 4) or each.classes.shape != (count,):
+            raise InputError(
+                f"the model answers boxes {each.boxes.shape}, scores {each.scores.shape}, classes {each.classes.shape}",
+                todo="they must be (object, 4), (object,) and (object,)",
+            )
+        _check_numbers(each.boxes, each.scores)
+    return gathered
+
+
+def gather_poses(answer: Any) -> np.ndarray:
+    """A key-point model's answers as an array of `Poses`."""
+    for each in (gathered := _listed(answer, Poses)):
+        if each.points.ndim != 3 or each.points.shape[0::2] != (len(each.scores), 3):
+            raise InputError(
+                f"the model answers points {each.points.shape} and scores {each.scores.shape}",
+                todo="they must be (person, point, 3) and (person,)",
+            )
+        _check_numbers(each.points, each.scores)
+    return gathered
+
+
+def gather_masks(answer: Any) -> np.ndarray:
+    """A segmenter's answers, in as few bytes as they fit into: an image's are all kept until the last is there."""
+    masks = np.asarray(answer)
+    if masks.ndim != 3 or masks.dtype.kind not in "iu":
+        raise InputError(
+            f"the model answers an array {masks.shape} of {masks.dtype}",
+            todo="a segmenter's must be the classes of pixels: whole numbers, (view, height, width)",
+        )
+    low, high = int(masks.min(initial=0)), int(masks.max(initial=0))
+    if low < 0 or high >= MOST_CLASSES:
+        raise InputError(f"the model answers class {low if low < 0 else high}", todo=f"give 0 to {MOST_CLASSES - 1}")
+    return masks.astype(np.uint8 if high < 256 else np.uint16)
+
+
+def _detections(shown: Shown, answers: np.ndarray) -> Tables:
+    counts, objects = tabulate_detections(shown, list(answers))
+    return _placed(shown, {"objects": pa.array(counts, pa.int32())}), objects
+
+
+def _poses(shown: Shown, answers: np.ndarray) -> Tables:
+    counts, objects = tabulate_poses(shown, list(answers))
+    return _placed(shown, {"objects": pa.array(counts, pa.int32())}), objects
+
+
+def _masks(shown: Shown, answers: np.ndarray) -> Tables:
+    return _placed(shown, compare_masks(shown, list(answers))), None
+
+
+COUNTED = pa.schema([("objects", pa.int32())])
+COMPARED = pa.schema([("pixels", pa.int64()), ("changed", pa.int64()), ("miou", pa.float64())])
+
+PLACED: Mapping[str, Placing] = {
+    "detect": Placing("detectors", gather_detections, _detections, COUNTED, ("score_threshold", "match_threshold")),
+    "segment": Placing("segmenters", gather_masks, _masks, COMPARED),
+    "keypoints": Placing("key-point models", gather_poses, _poses, COUNTED, ("score_threshold",)),
+}
+
+
+def choose_thresholds(task: str, score: float | None, match: float | None) -> dict[str, float]:
+    """The thresholds that an audit of this task has, checked; none where it has none.
+
+    Args:
+        task: The model's.
+        score: From which score on an object counts as seen; None takes 0.5.
+        match: From which score on it counts as still there; None takes 0.3, or the score threshold if that is lower.
+
+    Raises:
+        InputError: For a threshold that the task does not have, or that is no score objects are kept from.
+
+    Example:
+        >>> choose_thresholds("detect", 0.6, None), choose_thresholds("segment", None, None)
+        ({'score_threshold': 0.6, 'match_threshold': 0.3}, {})
+    """
+    having = PLACED[task].thresholds if task in PLACED else ()
+    for name, value in {"score_threshold": score, "match_threshold": match}.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is not None and name not in having:
+            whose = " and ".join(each.whose for each in PLACED.values() if name in each.thresholds)
+            raise InputError(f"is for {whose}, this model's task is {task}", where=flag, todo="leave it out")
+        if value is not None and not KEPT_FROM <= value <= 1:
+            raise InputError(f"{value} is no score to begin from", where=flag, todo=f"give {KEPT_FROM} to 1")
+    seen = THRESHOLD if score is None else score
+    there = min(seen, MATCHED_FROM) if match is None else match
+    if there > seen:
+        raise InputError(
+            f"{there} is above the score threshold of {seen}, so what is seen would vanish where it stands",
+            where="--match-threshold",
+            todo=f"give {seen} or less",
+        )
+    chosen = {"score_threshold": float(seen), "match_threshold": float(there)}
+    return {name: chosen[name] for name in having}
+
+
+def unlabelled(samples: Sequence[Sample], task: str, asked: bool) -> tuple[list[Sample], list[str]]:
+    """The images without classes, with a remark if some were given: such answers are compared with themselves."""
+    remarks = [f"the answers of {PLACED[task].whose} are compared with one another: the labels are not used"]
+    return [replace(sample, label=None) for sample in samples], remarks if asked else []
+
+
+def check_windows(show: Show, samples: Iterable[Sample]) -> None:
+    """Look at the first image that can be used: is it known what part of it each view shows?
+
+    Raises:
+        InputError: If not, for then answers can't be laid over one another.
+    """
+    for sample in samples:
+        try:
+            stage = show.stage(sample)
+        except InputError:  # the audit itself will say so
+            continue
+        if stage.window is None:
+            raise InputError(
+                f"views of the motion {show.motion.name} show no upright rectangle of the image, so boxes, points and "
+                "masks can't be put back into it",
+                where="--motion",
+                todo="take --motion camera or crop",
+            )
+        return
+
+
+def write_tables(
+    task: str, classes: int, tables: Sequence[Tables], skipped: Sequence[dict[str, str]], path: Path
+) -> None:
+    """One shard's rows: the objects first, beside the predictions' folder, then the predictions, which end the shard.
+
+    Args:
+        task: The model's.
+        classes: How many the model tells apart, or 0.
+        tables: One pair per image.
+        skipped: The images that could not be used.
+        path: Where `run_shards` wants the predictions.
+    """
+    notes = {b"classes": str(classes).encode(), b"skipped": json.dumps(list(skipped)).encode()}
+    schema = pa.unify_schemas([PLACE, PLACED[task].columns])
+    found = [objects for _, objects in tables if objects is not None]
+    if "objects" in schema.names:
+        part = re.search(r"part-\d+\.parquet", path.name)  # the path is that of a draft
+        assert part, path
+        folder = objects_folder(path.parent.parent)
+        folder.mkdir(exist_ok=True)
+        table = pa.concat_tables([OBJECTS.empty_table(), *found])
+        write_atomically(folder / part[0], lambda draft: pq.write_table(table, draft, compression="zstd"))
+    views = pa.concat_tables([schema.empty_table(), *(rows for rows, _ in tables)])
+    pq.write_table(views.replace_schema_metadata(notes), path, compression="zstd")
+
+
+def objects_folder(audit: Path) -> Path:
+    """Where an audit's table of objects is."""
+    return audit / "objects"
+
+
+def clear_drafts(audit: Path) -> None:
+    """Remove what a killed run left half-written among the objects."""
+    for leftover in objects_folder(audit).glob(".part-*"):
+        leftover.unlink()
+
+
+def gathered(task: str, model: Model) -> Callable[[np.ndarray], np.ndarray]:
+    """The model, its answers as an array with one checked item per view."""
+
+    def ask(views: np.ndarray) -> np.ndarray:
+        try:
+            items = PLACED[task].gather(model(views))
+        except InputError as error:
+            raise InputError(error.what, where=error.where or model.spec, todo=error.todo) from None
+        if len(items) != len(views):
+            raise InputError(f"answers {len(items)} times to {len(views)} views", where=model.spec)
+        return items
+
+    return ask
+
+
+def _placed(shown: Shown, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """The rows of predictions: where each view was, and these columns."""
+    rows = shown.rows
+    place = {name: [getattr(row, name) for row in rows] for name in PLACE.names if name != "image"}
+    arrays = {name: pa.array(values, PLACE.field(name).type) for name, values in place.items()}
+    return pa.table({"image": pa.array([shown.sample.id] * len(rows), pa.string()), **arrays, **columns})
+
+
+def _listed(answer: Any, kind: type) -> np.ndarray:
+    """A list as an array of objects; np.array would look into them."""
+    if not isinstance(answer, list | tuple | np.ndarray) or not all(isinstance(each, kind) for each in answer):
+        raise InputError(f"the model answers no list of {kind.__name__}", todo="one per view, see models/answers.py")
+    gathered = np.empty(len(answer), dtype=object)
+    gathered[:] = list(answer)
+    return gathered
+
+
+def _check_numbers(*arrays: np.ndarray) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise InputError("the model answers NaN or infinity", todo="look at its weights")

@@ -1,0 +1,1 @@
+"""One image, or one video, followed step by step."""
