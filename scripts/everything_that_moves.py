@@ -21,17 +21,18 @@ KANGAROO = "{shared}/data/kangaroo"
 KEEP_BOX = ["--motion", "keep-box", "--boxes", "{shared}/data/kangaroo/boxes.csv"]
 VIDEO = ["{shared}/data/cockatoo.mp4", "--motion", "video", "--labels", "{shared}/data/video.csv"]
 SIDEWAYS = ["--direction", "horizontal"]
+SCENES = "{out}/scenes"
 FASTESTDET = [
-    *("{shared}/models/fastestdet_coco.onnx", "{shared}/data/scenes", "--task", "detect"),
+    *("{shared}/models/fastestdet_coco.onnx", SCENES, "--task", "detect"),
     *("--decoder", "examples/fastestdet.py:decode", "--class-names", "{shared}/models/coco_labels.txt"),
     *("--preprocessing", "resize_px=[352,352];resampler=box;mean=[0];std=[1];color_order=BGR"),
 ]
 DEEPLAB = [
-    *("{shared}/models/deeplabv3_mnv2_pascal_quant.tflite", "{shared}/data/scenes", "--task", "segment"),
+    *("{shared}/models/deeplabv3_mnv2_pascal_quant.tflite", SCENES, "--task", "segment"),
     *("--preprocessing", "resize_px=[513,513]"),
 ]
 MOVENET = [
-    *("{shared}/models/movenet_single_pose_lightning_ptq.tflite", "{shared}/data/scenes", "--task", "keypoints"),
+    *("{shared}/models/movenet_single_pose_lightning_ptq.tflite", SCENES, "--task", "keypoints"),
     *("--decoder", "examples/movenet.py:decode", "--preprocessing", "resize_px=[192,192]"),
 ]
 CLASSIFIERS = ("squeezenet1_1", "mobilenetv2_float")
@@ -58,9 +59,13 @@ AUDITS: dict[str, list[str]] = {
         }.items()
     },
     **{f"{name}/video": _classifier(name, VIDEO) for name in (*CLASSIFIERS, "mobilenet_v2_1.0_224")},
-    "fastestdet/camera": [*FASTESTDET, "--motion", "camera", *SIDEWAYS],
-    "deeplab/camera": [*DEEPLAB, "--motion", "camera", *SIDEWAYS, "--steps", "17"],
-    "movenet/camera": [*MOVENET, "--motion", "camera", *SIDEWAYS],
+    "fastestdet/scenes": [*FASTESTDET, "--motion", "camera", *SIDEWAYS, "--steps", "17"],
+    "fastestdet/imagenet": [
+        *(SAMPLES if word == SCENES else word for word in FASTESTDET),
+        *("--motion", "camera", *SIDEWAYS, "--steps", "17"),
+    ],
+    "deeplab/scenes": [*DEEPLAB, "--motion", "camera", *SIDEWAYS, "--steps", "17"],
+    "movenet/scenes": [*MOVENET, "--motion", "camera", *SIDEWAYS, "--steps", "17"],
 }
 """Folder below ``--out`` → the words of the command, after ``shiftable audit``."""
 
@@ -72,13 +77,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/moves"))
     parser.add_argument("--only", default="", help="Only audits whose name holds this.")
     options = parser.parse_args()
+    link_scenes(options.shared, options.out)
     for name, words in AUDITS.items():
         if options.only not in name:
             continue
         folder = options.out / name
         if not (folder / "audit.json").exists():
-            run("audit", *(word.format(shared=options.shared) for word in words), "--out", str(folder))
+            run("audit", *(word.format(shared=options.shared, out=options.out) for word in words), "--out", str(folder))
         print_row(name, read_audit(folder))
+
+
+def link_scenes(shared: Path, out: Path) -> None:
+    """The photographs of the shared scenes, without the masks that lie beside two of them."""
+    (out / "scenes").mkdir(parents=True, exist_ok=True)
+    for path in sorted((shared / "data/scenes").iterdir()):
+        link = out / "scenes" / path.name
+        if not path.stem.endswith("_mask") and not link.exists():
+            link.symlink_to(path.resolve())
 
 
 def print_row(name: str, found: Audit) -> None:

@@ -1,12 +1,14 @@
 """A camera's view is, bit for bit, the deployed view of a frame of the source that moved by whole source pixels."""
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiftable.auditing.motions import camera as camera_module
 from shiftable.auditing.motions.camera import camera
+from shiftable.auditing.motions.stage import Window
 from shiftable.auditing.walks import DIRECTIONS, Walk, lay_walks
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
@@ -117,6 +119,7 @@ def test_a_walk_down_resizes_each_column_of_places_once(monkeypatch):
         sizes.append(size)
         return resize(image, size, *options)
 
+    camera_module = importlib.import_module("shiftable.auditing.motions.camera")  # the package has a function so called
     resize = camera_module.resize
     monkeypatch.setattr(camera_module, "resize", counted)
     stage = camera(IMAGE, RESIZES["bilinear"], VIEW, ROOM, True)
@@ -138,3 +141,22 @@ def test_a_frame_of_less_than_half_of_the_image_is_refused(room):
 def test_a_view_larger_than_the_resized_frame_is_refused(antialias):
     with pytest.raises(InputError, match=r"resized frame \(20×28 px\) is smaller than the view \(32×40 px\)"):
         camera(IMAGE, Preprocessing(resize_px=20, antialias=antialias), VIEW, ROOM, False)
+
+
+@pytest.mark.parametrize("crop", ["letterbox", "letterbox-corner"])
+@pytest.mark.parametrize("size", [(96, 64), (64, 96)])
+def test_the_picture_of_a_letterbox_ends_at_the_frame_and_where_the_bars_begin(crop, size):
+    image = np.full((*size, 3), 200, np.uint8)
+    stage = camera(image, Preprocessing(crop=crop), VIEW, (12, 8), True)
+    for place in [(0, 0), (-3, 2), (6, -4)]:
+        window, picture = stage.window(*place), stage.picture(*place)
+        assert picture == Window(6 - place[0], 4 - place[1], size[0] - 12, size[1] - 8)
+        shown = (stage.view(*place) == 200).all(axis=-1)  # the bars are 114
+        y = window.y + (np.arange(VIEW[0]) + 0.5) * window.height / VIEW[0]
+        x = window.x + (np.arange(VIEW[1]) + 0.5) * window.width / VIEW[1]
+        inside = (
+            ((y > picture.y) & (y < picture.y + picture.height))[:, None]
+            & ((x > picture.x) & (x < picture.x + picture.width))
+        )  # fmt: skip
+        np.testing.assert_array_equal(shown, inside)
+    assert camera(image, Preprocessing(resize_px=45), VIEW, (12, 8), True).picture is None

@@ -14,10 +14,12 @@ pytest.importorskip("onnxruntime")
 
 from test_onnx_model import graph, node  # noqa: E402
 
+from shiftable.auditing.record import start_run  # noqa: E402
+from shiftable.cli import main  # noqa: E402
 from shiftable.errors import InputError  # noqa: E402
 from shiftable.models import Detections, Model, Poses, open_model  # noqa: E402
-from shiftable.models.checked_answers import checked  # noqa: E402
-from shiftable.models.class_maps import class_map, enlarged_classes, enlarged_logits, fits  # noqa: E402
+from shiftable.models.checked_answers import MOST_BOXES, checked  # noqa: E402
+from shiftable.models.class_maps import cells_assumed, class_map, enlarged_classes, enlarged_logits, fits  # noqa: E402
 from shiftable.models.preprocessing import deployed_view, letterbox_place, parse_changes  # noqa: E402
 
 HEIGHT, WIDTH = 12, 20
@@ -163,7 +165,13 @@ def test_what_is_recorded(saved, tmp_path):
     file.write_text("def decode(outputs, view_size):\n    return (), (), ()\n")
     second = open_model(path, task="detect", decoder=f"{file}:decode")
     assert first.weights_sha256 == second.weights_sha256
-    assert first.settings["decoder_sha256"] != second.settings["decoder_sha256"]
+    files = [model.settings["decoder_file"] for model in (first, second)]
+    assert all(each.startswith("mine.py (sha256 ") for each in files)
+    start_run(tmp_path / "run", {}, first, None, False)
+    with pytest.raises(InputError) as caught:
+        start_run(tmp_path / "run", {}, second, None, False)
+    assert f"was begun with decoder_file {files[0]}, this is {files[1]}; " in str(caught.value)
+    assert str(caught.value).endswith("or --overwrite to begin anew")
 
 
 # ── what it may return ──
@@ -207,9 +215,51 @@ def test_points():
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
 def test_maps_are_enlarged_by_the_nearest_cell(dtype):
     coarse = np.random.default_rng(0).integers(0, 2, (HEIGHT // 4, WIDTH // 4)).astype(dtype)
-    found = checked(coarse, "segment", (HEIGHT, WIDTH), "me")
+    found = checked(coarse, "segment", (HEIGHT, WIDTH), "me", coarser=True)
     np.testing.assert_array_equal(found, coarse.repeat(4, axis=0).repeat(4, axis=1))
     assert found.dtype == np.int32
+
+
+@pytest.mark.parametrize("size", [(HEIGHT // 4, WIDTH // 4), (HEIGHT - 1, WIDTH)])
+def test_ready_models_give_maps_of_the_views_size(size):
+    with pytest.raises(InputError, match=f"{size[0]}×{size[1]} int64 for a view of 12×20 px; .* pixel of the view$"):
+        checked(np.zeros(size, int), "segment", (HEIGHT, WIDTH), "me")
+
+
+@pytest.mark.parametrize("people", [np.zeros((0, 17, 3)), np.zeros((0, 17, 3), np.float32), np.zeros((0, 17, 2))])
+def test_a_view_without_people_keeps_the_number_of_points(people):
+    assert checked((people, []), "keypoints", (HEIGHT, WIDTH), "me").points.shape == (0, 17, 3)
+
+
+def test_padding_is_left_out_before_it_is_looked_at():
+    boxes = np.zeros((100, 4))
+    boxes[0], boxes[1] = BOXES[0], [9, 9, 0, 0]  # the other way round, but unlikely
+    scores, classes = np.zeros(100), np.full(100, -1)
+    scores[:2], classes[0] = [0.9, 0.0499], 3
+    found = checked((boxes, scores, classes), "detect", (HEIGHT, WIDTH), "me")
+    assert (found.boxes.tolist(), found.classes.tolist()) == ([BOXES[0]], [3])
+    assert len(checked((boxes * 0, scores * 0, classes), "detect", (HEIGHT, WIDTH), "me").scores) == 0
+    points = np.zeros((3, 4, 3))
+    points[0, :2] = POINTS[0]
+    points[0, 1, 2] = 0.9
+    found = checked((points, [0.9, 0.01, 0]), "keypoints", (HEIGHT, WIDTH), "me")
+    np.testing.assert_array_equal(found.points, np.float32(points[:1]))
+    assert checked((points * 0, [0, 0, 0]), "keypoints", (HEIGHT, WIDTH), "me").points.shape == (0, 4, 3)
+
+
+def test_the_only_person_stays_however_unlikely():
+    found = checked((np.zeros((1, 17, 3)), [0.01]), "keypoints", (HEIGHT, WIDTH), "me")
+    assert found.points.shape == (1, 17, 3)
+
+
+def test_the_best_boxes_are_not_too_many():
+    def answer(likely):
+        scores = np.r_[np.full(likely, 0.05), np.full(500, 0.049)]
+        return np.tile(BOXES[0], (len(scores), 1)), scores, np.zeros(len(scores))
+
+    assert len(checked(answer(MOST_BOXES), "detect", (HEIGHT, WIDTH), "me").scores) == MOST_BOXES
+    with pytest.raises(InputError, match=r"me: returns 1001 boxes in one view; does it suppress doubles \(NMS\)"):
+        checked(answer(MOST_BOXES + 1), "detect", (HEIGHT, WIDTH), "me")
 
 
 NONSENSE = [
@@ -230,6 +280,15 @@ NONSENSE = [
     ("detect", (BOXES, [0.5, 0.5], [0, 0.5]), "the class 0.5"),
     ("detect", (BOXES, [0.5, 0.5], ["cat", "dog"]), "classes of the type <U3"),
     ("detect", ([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]], [0.5, 0.5], [0, 0]), "fractions of the view"),
+    ("detect", ([[-0.01, 0, 0.5, 0.5], [0.1, 0.1, 1, 1.04]], [0.5, 0.5], [0, 0]), "2 boxes within one pixel"),
+    ("detect", ([[-0.1, 0, 0.5, 0.5], [0.1, 0.1, 1, 1.2]], [0.5, 0.5], [0, 0]), "fractions of the view"),
+    ("detect", ([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1], [0, 0, 9, 9]], [0.5, 0.5, 0], [0, 0, -1]), "2 boxes within one"),
+    ("detect", (BOXES, [0.5, 0.0], [0, np.nan]), "classes that are NaN"),
+    ("detect", ([BOXES[0], [np.nan] * 4], [0.5, 0.0], [0, 0]), "boxes that are NaN"),
+    ("detect", ([[0, 0, 1e200, 1]], [0.5], [0]), "boxes that are NaN or infinite"),
+    ("detect", (BOXES, [0.5, 0.5], [0, 1e12]), r"the class 1e\+12"),
+    ("keypoints", ([[[-0.02, 0.3, 0.9], [0.7, 1.03, 0.9], [30, 40, 0]]], [0.5]), "fractions of the view"),
+    ("keypoints", ([[[1, np.nan, 0]]], [0.5]), "points that are NaN"),
     ("keypoints", np.zeros((1, 17, 3)), "returns an array of 1×17×3 float64"),
     ("keypoints", (np.zeros((1, 17, 2)), [0.5]), r"points of the shape \(1, 17, 2\), not n × n × 3"),
     ("keypoints", (np.array(POINTS), [0.5, 0.5]), "scores of persons"),
@@ -253,6 +312,20 @@ def test_nonsense_shows_at_opening(saved, task, returned, message):
     assert "1×3×12×20 float32, 1×1×12×20 int32" in line
     assert "it must return" in line
     assert "\n" not in line
+
+
+def test_a_decoder_that_exits_is_told_as_one_that_raises(saved):
+    path = saved(two_outputs())
+    assert "exits: raises SystemExit (bye)" in refused(path, task="detect", decoder=exits)
+    late = Recording(lambda outputs, view_size: ([], [], []))
+    model = open_model(path, task="detect", decoder=late)
+    late.answer = exits
+    with pytest.raises(InputError, match="raises SystemExit"):
+        model(VIEWS)
+
+
+def exits(outputs, view_size):
+    sys.exit("bye")
 
 
 def test_a_decoder_that_raises_is_named_with_what_it_was_given(saved):
@@ -294,6 +367,53 @@ def test_decoders_by_name(saved, tmp_path, monkeypatch):
         assert message in refused(path, task="detect", decoder=name)
 
 
+def test_a_decoders_file_finds_the_modules_beside_it(saved, tmp_path):
+    (tmp_path / "own_folder").mkdir()
+    (tmp_path / "own_folder" / "beside_the_decoder.py").write_text("BOX = [0, 0, 1, 1]\n")
+    file = tmp_path / "own_folder" / "reading.py"
+    file.write_text(
+        "from beside_the_decoder import BOX\n\ndef decode(outputs, view_size):\n    return [BOX], [1], [7]\n"
+    )
+    before = list(sys.path), list(sys.argv)
+    model = open_model(saved(two_outputs()), task="detect", decoder=f"{file}:decode")
+    assert (sys.path, sys.argv) == before
+    assert model(VIEWS[:1])[0].boxes.tolist() == [[0, 0, 1, 1]]
+
+
+PARSER = (
+    "import argparse\n\nparser = argparse.ArgumentParser()\nparser.add_argument('--model'{})\nparser.parse_args()\n"
+)
+DECODE = "def decode(outputs, view_size):\n    return [], [], []\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (PARSER.format(", required=True"), "the following arguments are required: --model"),
+        ("import sys\n\nsys.exit(3)\n", "(3)"),
+        ("raise SystemExit\n", "SystemExit"),
+    ],
+)
+def test_a_file_that_exits_when_imported_is_one_line(saved, tmp_path, capfd, code, why):
+    Image.fromarray(VIEWS[0]).save(tmp_path / "photo.png")
+    (tmp_path / "script.py").write_text(code + DECODE)
+    decoder, out = f"{tmp_path}/script.py:decode", str(tmp_path / "out")
+    path = saved(two_outputs())
+    assert main(["audit", path, str(tmp_path), "--task", "detect", "--decoder", decoder, "--out", out]) == 2
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    assert "script.py:decode: importing it ends the program" in line
+    assert why in line
+    assert "__main__" in line
+    assert not Path(out).exists()
+
+
+def test_our_own_arguments_are_not_the_decoders(saved, tmp_path, monkeypatch):
+    (tmp_path / "script.py").write_text(PARSER.format("") + DECODE)
+    monkeypatch.setattr(sys, "argv", ["shiftable", "audit", "net.onnx"])
+    assert open_model(saved(two_outputs()), task="detect", decoder=f"{tmp_path}/script.py:decode").task == "detect"
+
+
 # ── without one ──
 
 
@@ -320,6 +440,40 @@ def test_logits_are_enlarged_before_the_largest_is_taken(saved):
     pooled = VIEWS.reshape(5, 3, 4, 5, 4, 3).mean((2, 4)).transpose(0, 3, 1, 2)
     wanted = torch.nn.functional.interpolate(torch.from_numpy(pooled), (HEIGHT, WIDTH), mode="bilinear").argmax(1)
     assert (model(VIEWS) == wanted.numpy()).mean() > 0.999  # but for ties
+
+
+def test_what_an_output_was_taken_for_is_said(saved):
+    model = open_model(saved(one_output(rows=3, columns=5)), task="segment", preprocessing=PLAIN)
+    assert (
+        "3 numbers for each of 3×5 cells) says nothing of itself: 3 logits per cell were assumed" in model.remarks[-1]
+    )
+    assert (model.settings["decoder"], model.settings["decoder_file"]) == (None, None)
+    largest = node("ArgMax", ["p"], ["a"], axis=1, keepdims=0), node("Cast", ["a"], ["y"], to=6)
+    assert not open_model(saved(one_output("int32", after=largest)), task="segment", preprocessing=PLAIN).remarks
+
+
+def softmaxed(numbers):
+    return np.exp(numbers) / np.exp(numbers).sum(axis=1, keepdims=True)
+
+
+def test_a_detectors_grid_is_taken_for_no_logits():
+    noise = np.random.default_rng(0).normal(size=(2, 40, 4, 6)).astype(np.float32)
+    sigmoids, size = 1 / (1 + np.exp(-noise)), (64, 96)
+    behind_a_box = np.concatenate([noise[:, :4], softmaxed(noise[:, 4:])], axis=1)
+    for output in (sigmoids, behind_a_box):
+        with pytest.raises(ValueError, match=r"40 numbers for each of 4×6 cells\) looks like a detector's"):
+            cells_assumed(output, size, "NCHW")
+        assert cells_assumed(output, (48, 72), "NCHW")  # small cells, as segmenters have
+    for output in (noise, softmaxed(noise), softmaxed(noise).transpose(0, 2, 3, 1)):
+        assert "40 logits per cell were assumed" in cells_assumed(output, size, "NCHW")[0]
+
+
+def test_fastestdet_is_no_segmenter(shared):
+    path = str(shared / "models" / "fastestdet_coco.onnx")
+    line = refused(path, task="segment", preprocessing={"view_size": [352, 352]})
+    assert "85 numbers for each of 22×22 cells) looks like a detector's" in line
+    assert "say --decoder" in line
+    assert "give a --decoder and its --task to shiftable audit; shiftable trace takes classifiers only" in refused(path)
 
 
 @pytest.mark.parametrize("size", [(12, 20), (25, 41), (13, 60)])

@@ -177,6 +177,16 @@ def test_a_factory_in_the_working_folder(tmp_path, monkeypatch):
     assert "--precision is for classifiers" in refused("my_segmenter:build", task="segment", precision="bf16")
 
 
+def test_a_factory_that_exits_is_told(tmp_path, monkeypatch, capfd):
+    (tmp_path / "exiting.py").write_text("import sys\n\ndef build():\n    sys.exit('no weights here')\n")
+    (tmp_path / "parsing.py").write_text("import argparse\n\nargparse.ArgumentParser().error('no')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "can't be built (SystemExit: no weights here)" in refused("exiting:build", task="segment")
+    assert "importing it ends the program (no)" in refused("parsing:build", task="segment")
+    assert capfd.readouterr().err == ""
+
+
 def test_an_own_model_may_do_any_task(tmp_path, monkeypatch):
     (tmp_path / "own_detector.py").write_text(
         "from shiftable.models import Detections, Preprocessing\n\n"
@@ -204,9 +214,14 @@ def test_ssdlite_answers_as_by_itself():
     assert (model.view_size, model.preprocessing.resize_px, model.remarks) == ((320, 320), (320, 320), ())
     assert (model.class_names[1], len(model.class_names)) == ("person", 91)
     view = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
+    with torch.no_grad():
+        for name, biases in model.net.head.classification_head.named_parameters():
+            if name.endswith("bias"):  # random nets are of no opinion
+                biases.normal_(std=4, generator=torch.Generator().manual_seed(0))
     (found,) = model(view[None])
     with torch.inference_mode():
         (alone,) = model.net([pixels(view[None])[0]])
+    assert len(found.boxes) == 20
     np.testing.assert_array_equal(found.boxes, alone["boxes"].numpy())
     np.testing.assert_array_equal(found.classes, alone["labels"].numpy())
     np.testing.assert_array_equal(found.scores, alone["scores"].numpy())
@@ -280,7 +295,11 @@ def test_key_points_of_torchvision_lie_in_the_view(monkeypatch):
 @pytest.mark.parametrize(
     ("spec", "task", "message"),
     [
-        ("torchvision/ssdlite320_mobilenet_v3_large", "classify", "it detects objects, .* classify; say --task detect"),
+        (
+            "torchvision/ssdlite320_mobilenet_v3_large",
+            "classify",
+            "it detects objects, .* say --task detect .shiftable trace takes classifiers only",
+        ),
         ("torchvision/keypointrcnn_resnet50_fpn", "classify", "say --task keypoints or detect"),
         ("torchvision/fcn_resnet50", "detect", "it segments pictures, .* detect; say --task segment"),
         ("torchvision/resnet18", "segment", "it classifies pictures, .* segment; say --task classify"),

@@ -1,5 +1,7 @@
 """What interpolation adds is measured against the exact world, and bad interpolation is told from good."""
 
+import importlib
+
 import numpy as np
 import pytest
 from PIL import Image

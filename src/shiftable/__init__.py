@@ -12,37 +12,49 @@ from shiftable.auditing import (
     Estimate,
     Parity,
     Predictions,
+    Trace,
     audit,
     compare,
     parity,
     read_audit,
     read_parts,
+    trace,
 )
-from shiftable.data import Sample, find_samples
+from shiftable.data import Box, Sample, find_samples, read_boxes
 from shiftable.errors import InputError
-from shiftable.models import Model, Preprocessing, open_model
-from shiftable.report import write_comparison, write_parity, write_report
+from shiftable.explaining import Tiling, tiles
+from shiftable.models import Detections, Model, Poses, Preprocessing, open_model
+from shiftable.report import write_comparison, write_parity, write_report, write_trace
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Audit",
+    "Box",
     "Comparison",
+    "Detections",
     "Estimate",
     "InputError",
     "Model",
     "Parity",
+    "Poses",
     "Predictions",
     "Preprocessing",
     "Sample",
+    "Tiling",
+    "Trace",
     "audit",
     "compare",
     "find_samples",
     "open_model",
     "parity",
     "read_audit",
+    "read_boxes",
     "read_parts",
+    "tiles",
+    "trace",
     "write_comparison",
     "write_parity",
     "write_report",
+    "write_trace",
 ]

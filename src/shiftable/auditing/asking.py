@@ -1,5 +1,6 @@
 """Asking a model about everything it is to be shown: its answers checked, and put into the table a shard at a time."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -66,18 +67,34 @@ def answer_shard(
         path: The shard's file.
     """
     skipped: list[dict[str, str]] = []
+    asked: deque[str] = deque()  # the images whose answers are not all there
 
     def usable() -> Iterator[tuple[Shown, Sequence[np.ndarray]]]:
         for shown in loaded:
             if isinstance(shown, Shown):
+                asked.append(shown.sample.id)
                 yield shown, shown.views
             elif strict:
                 raise shown
             else:
                 skipped.append({"image": str(shown.where), "reason": shown.what})
 
-    tables = [tabulated(shown, answers) for shown, answers in in_batches(usable(), ask, batch_size, at_once)]
+    def ask_or_say(views: np.ndarray) -> np.ndarray:
+        try:
+            return ask(views)
+        except InputError as error:
+            raise InputError(f"{error.what} (asked about {_few(asked)})", where=error.where, todo=error.todo) from error
+
+    tables = []
+    for shown, answers in in_batches(usable(), ask_or_say, batch_size, at_once):
+        asked.popleft()
+        tables.append(tabulated(shown, answers))
     write(tables, skipped, path)
+
+
+def _few(names: Iterable[str]) -> str:
+    first, *others = list(names)
+    return first if not others else f"{first} and {len(others)} more image{'s' if len(others) > 1 else ''}"
 
 
 def checked_scores(

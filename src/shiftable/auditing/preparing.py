@@ -121,9 +121,12 @@ def prepare(
         InputError: If labels, metrics or thresholds don't belong to such a model or these images.
     """
     place = choose_thresholds(model.task, thresholds["score_threshold"], thresholds["match_threshold"])
+    if isinstance(labels, str | Path) and model.task != "classify":
+        read_labels(labels)  # they will not be used, but who gives some shall hear that they are not there
     if model.task in PLACED:
         if keep_scores:
-            raise InputError(f"{PLACED[model.task].whose} have no rows of scores to keep", where="--keep-scores")
+            raise InputError(f"{PLACED[model.task].whose} have no rows of scores to keep", where="--keep-scores",
+                             todo="leave it out: boxes, points and scores are in the tables as they are")  # fmt: skip
         if thresholds["threshold"] is not None:
             raise InputError(f"is for classifiers, this model's task is {model.task}", where="--threshold",
                              todo="give --score-threshold" if place else "leave it out")  # fmt: skip
@@ -170,6 +173,8 @@ def describe(
         "size": dict(getattr(model, "size", {})),
         **prepared.record,
     }
+    if (decoder := model.settings.get("decoder")) is not None:
+        about_model["decoder"] = decoder
     about_images = {
         "source": source,
         "listed": len(prepared.samples),

@@ -29,12 +29,14 @@ class Shown:
         views: The views, each once; the first is the unmoved one.
         rows: The rows that their answers fill.
         windows: What part of the still scene each view shows, where the motion knows.
+        pictures: What part of each window is picture, and no bar or fill; None where all of it is.
     """
 
     sample: Sample
     views: Sequence[Picture]
     rows: Sequence[Row]
     windows: Sequence[Window] | None = None
+    pictures: Sequence[Window] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Show:
         for down, right in np.concatenate(walks).tolist():
             at.setdefault((down, right), len(at))
         views = [center, *(stage.view(*place) for place in list(at)[1:])]
-        windows = None if stage.window is None else [stage.window(*place) for place in at]
+        windows, pictures = windows_of(stage, list(at))
         rows = list(_motion_rows(walks, at, stage))
         if self.controls:
             dy, dx, scale, angle = stage.place(*stage.home)
@@ -136,13 +138,26 @@ class Show:
                 for step, number in enumerate((0, len(views))):
                     rows.append(Row(control, walk, step, dy, dx, number, scale, angle))
                 views.append(view)
-                windows = windows and [*windows, windows[0]]
-        return Shown(sample, views, rows, windows)
+                windows, pictures = (found and [*found, found[0]] for found in (windows, pictures))
+        return Shown(sample, views, rows, windows, pictures)
 
     @property
     def views_per_image(self) -> int:
         """How many views an image needs, but for places drawn twice."""
         return self.walk.views + (sum(1 for _ in control_views(np.zeros((1, 1, 3), np.uint8))) if self.controls else 0)
+
+
+def windows_of(stage: Stage, places: Sequence[tuple[int, int]]) -> tuple[list[Window] | None, list[Window] | None]:
+    """What part of the still scene the views at these steps show, and what part of that is picture.
+
+    The first is None where the motion can't say, the second where all of it is picture.
+    """
+    if stage.window is None:
+        return None, None
+    windows = [stage.window(*place) for place in places]
+    if stage.picture is None:
+        return windows, None
+    return windows, [window.common(stage.picture(*place)) for window, place in zip(windows, places, strict=True)]
 
 
 def show_again(audit: Audit) -> Show:

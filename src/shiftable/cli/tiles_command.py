@@ -1,5 +1,6 @@
 """``shiftable tiles``."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from shiftable.cli import options
 from shiftable.cli.opening import TASKS, one_of, open_asked
 from shiftable.cli.telling import tell
+from shiftable.errors import InputError
 
 
 def tiles(
@@ -27,7 +29,10 @@ def tiles(
     one_of("--format", format, ("text", "json"))
     one_of("--task", task, TASKS)
     from shiftable import explaining, report
+    from shiftable.models.opening import ARTEFACTS
 
+    if any(re.fullmatch(pattern, model) for pattern, _ in ARTEFACTS.values()):  # better told before it is opened
+        raise InputError("only PyTorch nets can be looked into", where=model, todo="give the net it was exported from")
     opened = open_asked(
         model, None, model_args=model_arg, preprocessing=preprocessing, weights=weights, task=task, device="cpu"
     )
@@ -39,8 +44,6 @@ def tiles(
 
 def _size(text: str) -> tuple[int, int]:
     """Height and width of ``HEIGHTxWIDTH``, or of one number for both."""
-    from shiftable.errors import InputError
-
     sides = text.lower().replace("×", "x").split("x")
     if len(sides) not in (1, 2) or not all(side.strip().isdecimal() and int(side) for side in sides):
         raise InputError(f"{text!r} is no size", where="--image-size", todo="write HEIGHTxWIDTH in px, as 2160x3840")

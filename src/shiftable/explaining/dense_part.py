@@ -135,7 +135,8 @@ def device_of(net: nn.Module) -> torch.device:
 
 def input_channels(net: nn.Module) -> int:
     """Of its first layer that has any, else 3."""
-    return next((int(m.in_channels) for m in net.modules() if isinstance(getattr(m, "in_channels", None), int)), 3)
+    channels = (getattr(module, "in_channels", None) for module in net.modules())
+    return next((each for each in channels if isinstance(each, int)), 3)
 
 
 def dense_part(net: nn.Module, view_px: tuple[int, int], spec: str, seed: int) -> Dense:
@@ -152,14 +153,16 @@ def dense_part(net: nn.Module, view_px: tuple[int, int], spec: str, seed: int) -
     """
     survey, blamed = _survey(net, view_px, spec, seed)
     calls = survey.probes[0].long
-    if blamed is None and not (failed := survey.probes[0].failed or survey.probes[1].failed):
+    failed = survey.probes[0].failed or survey.probes[1].failed
+    if blamed is None and failed is None:
         last = len(calls) - 1
         maps = [place for place in range(len(calls[last].outputs)) if survey.is_map(last, place)]
         if not maps:
             raise no_map(spec)
         widest = max(maps, key=lambda place: survey.dense(last, place, None).reach_px)
         return survey.dense(last, widest, None)
-    if blamed is not None:
+    if failed is None or blamed is not None:
+        assert blamed is not None
         index = blamed[0]
         forbidden = _forbidden(survey, *blamed)
         origins = [
@@ -214,7 +217,7 @@ def _survey(net: nn.Module, view_px: tuple[int, int], spec: str, seed: int) -> t
 
 
 def _only_nan(survey: Survey, index: int) -> bool:
-    """Whether only NaN reaches far from here, and no number does: past a masked attention, which multiplies by e^-100."""
+    """Whether NaN reaches far from here and no number does: past a masked attention, which multiplies by e^-100."""
     return all(
         probe.state(index, place, "changed") in ("local", "untouched")
         for probe in survey.probes

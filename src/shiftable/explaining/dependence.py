@@ -1,8 +1,8 @@
 """Which outputs of a net see which pixels: mark some rows of its input, and look where the marks arrive.
 
 The mark is NaN: 0 · NaN is NaN, so every number that is computed from a marked pixel becomes NaN, whatever the weights,
-and no other does. Beside it runs the same picture with other noise in the marked rows, because some operations swallow a
-NaN (``nan_to_num``, comparisons) and some only seem to let it pass (a masked attention multiplies it by e^-100).
+and no other does. Beside it runs the same picture with other noise in the marked rows, because some operations swallow
+a NaN (``nan_to_num``, comparisons) and some only seem to let it pass (a masked attention multiplies it by e^-100).
 In float64 no convolution takes the short cuts (Winograd, FFT) that would spread a NaN over its neighbours.
 """
 
@@ -19,7 +19,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 Mode: TypeAlias = Literal["nan", "either", "changed"]
-"""What counts as a mark: NaN; a change, too, where NaN is swallowed; only a change, where NaN passes what no number does."""
+"""What is a mark: NaN; a change, too, where NaN is swallowed; a change alone, where NaN passes what none does."""
 
 State: TypeAlias = Literal["untouched", "local", "wraps", "full", "fixed"]
 """Where the marks of the first rows are: nowhere, near the start, at both ends, everywhere, in a map of fixed size."""
@@ -46,9 +46,9 @@ class Seen:
 
     def marks(self, dimension: int, mode: Mode) -> Bool[np.ndarray, " index"]:
         """Which indices of a dimension hold marks."""
-        if mode == "either":
-            return self.nan[dimension] | self.changed[dimension]
-        return self.nan[dimension] if mode == "nan" else self.changed[dimension]
+        nan, changed = self.nan[dimension], self.changed[dimension]
+        either: Bool[np.ndarray, " index"] = np.logical_or(nan, changed)
+        return {"nan": nan, "either": either, "changed": changed}[mode]
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,8 @@ class Probe:
     def pitch_px(self, index: int, place: int, before: Fraction = Fraction(1)) -> Fraction:
         """How many pixels apart the positions of a map are, along the axis.
 
-        Counting them tells it up to one position; what is left to choose from, whole pixels or a whole share of one, must
-        be a multiple or a divisor of ``before``, the pitch of the map before.
+        Counting them tells it up to one position; what is left to choose from, whole pixels or a whole share of one,
+        must be a multiple or a divisor of ``before``, the pitch of the map before.
         """
         (dimension,) = self.grown(index, place)
         more, less = (calls[index].outputs[place].shape[dimension] for calls in (self.long, self.short))
@@ -229,7 +229,7 @@ class Probe:
         """How far from the first rows, in px, their marks are found in a map."""
         (dimension,) = self.grown(index, place)
         marks = self.long[index].outputs[place].marks(dimension, mode)
-        return int(ceil((int(np.flatnonzero(marks).max(initial=0)) + 1) * pitch_px))
+        return ceil((int(np.flatnonzero(marks).max(initial=0)) + 1) * pitch_px)
 
 
 def first_global(probe: Probe, mode: Mode) -> tuple[int, State] | None:

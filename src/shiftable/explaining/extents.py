@@ -14,7 +14,7 @@ from shiftable.explaining.dependence import FAINT, Mode, reach
 from shiftable.explaining.tile_grid import Grid
 
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64)
-"""Of the stride that the sizes of a net's maps tell, where windows or the net's own arithmetic make the true one larger."""
+"""Of the stride that the maps' sizes tell, where windows or the net's own arithmetic make the true one larger."""
 
 LARGEST_PX = 512
 """Larger multiples are not tried."""
@@ -59,6 +59,43 @@ class Part:
         return picture.to(weight.device, weight.dtype)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One stride tried on one axis.
+
+    Args:
+        part: The part.
+        axis: 0 is y, 1 is x.
+        stride_px: The stride.
+        positions: How many positions of the map that would be.
+        grain_px: Strips are multiples of it, because the net may take no others.
+        reach_px: About how far a pixel is seen.
+        mode: What counts as being seen.
+        seed: Of the noise.
+    """
+
+    part: Part
+    axis: int
+    stride_px: int
+    positions: int
+    grain_px: int
+    reach_px: int
+    mode: Mode
+    seed: int
+
+    def length_px(self, least_px: int) -> int:
+        """The shortest strip of that length or more."""
+        return self.grain_px * ceil(least_px / self.grain_px)
+
+    def noise(self, length_px: int, other: int = 0) -> Tensor:
+        """A strip of noise."""
+        return self.part.noise(length_px, self.seed + other)
+
+    def run(self, picture: Tensor) -> Tensor:
+        """The map of a strip, its last dimension along the axis."""
+        return self.part.strip(picture, self.axis)
+
+
 def measure(
     part: Part, axis: int, stride_px: int, pitch_px: Fraction, reach_px: int, mode: Mode, seed: int
 ) -> Grid | None:
@@ -76,71 +113,67 @@ def measure(
     Returns:
         None if it repeats at none of them: its answer depends on the place itself.
     """
-    for multiple in (each for each in MULTIPLES if each == 1 or each * stride_px <= LARGEST_PX):
-        found = _repeating(part, axis, stride_px * multiple, pitch_px, reach_px, mode, seed)
-        if found:
-            break
-    else:
+
+    def tried(stride: int, grain: int) -> Grid | None:
+        positions = stride / pitch_px
+        if positions.denominator != 1:
+            return None
+        return _repeating(Trial(part, axis, stride, int(positions), grain, reach_px, mode, seed))
+
+    larger = (stride_px * each for each in MULTIPLES if each == 1 or each * stride_px <= LARGEST_PX)
+    found = next((grid for stride in larger if (grid := tried(stride, stride))), None)
+    if found is None:
         return None
-    for smaller in (each for each in range(1, found.stride_px) if not found.stride_px % each):
-        if (smaller / pitch_px).denominator == 1:
-            less = _repeating(part, axis, smaller, pitch_px, reach_px, mode, seed)
-            if less:
-                return less
-    return found
+    smaller = (each for each in range(1, found.stride_px) if not found.stride_px % each)
+    return next((grid for stride in smaller if (grid := tried(stride, found.stride_px))), found)
 
 
-def _repeating(
-    part: Part, axis: int, stride_px: int, pitch_px: Fraction, reach_px: int, mode: Mode, seed: int
-) -> Grid | None:
-    positions = stride_px / pitch_px
-    if positions.denominator != 1 or not _seems_to_repeat(part, axis, stride_px, int(positions), reach_px, seed):
+def _repeating(trial: Trial) -> Grid | None:
+    if not _seems_to_repeat(trial):
         return None
-    grid = _extents(part, axis, stride_px, int(positions), reach_px, mode, seed)
-    if grid is None or not _repeats(part, axis, grid, stride_px, grid.positions, seed):
+    grid = _extents(trial)
+    if grid is None or not _repeats(trial, grid):
         return None
-    return replace(grid, any_size=all(_same_grid(part, axis, grid, rest, seed) for rest in _rests(stride_px)))
+    return replace(grid, any_size=all(_same_grid(trial, grid, rest) for rest in _rests(trial.stride_px)))
 
 
-def _extents(
-    part: Part, axis: int, stride_px: int, positions: int, reach_px: int, mode: Mode, seed: int
-) -> Grid | None:
-    """The first and the last pixel that each of ``positions`` neighbours sees; None if they don't repeat so."""
+def _extents(trial: Trial) -> Grid | None:
+    """The first and the last pixel that each of some neighbours sees; None if they don't repeat at the stride."""
     # Marks end where no padding reaches: near the border a position may miss pixels that others like it see.
-    clear = stride_px * ceil(reach_px / stride_px)
-    length = 2 * clear + 6 * stride_px
-    picture, other = part.noise(length, seed), part.noise(length, seed + 1)
-    still = part.strip(picture, axis) if mode != "nan" else torch.empty(0)
+    clear = trial.length_px(trial.reach_px)
+    length = trial.length_px(2 * clear + 6 * trial.stride_px)
+    picture, other = trial.noise(length), trial.noise(length, other=1)
+    still = trial.run(picture) if trial.mode != "nan" else torch.empty(0)
 
     def answers(bands: Sequence[slice], marks: Tensor) -> Tensor:
         marked = picture.repeat(len(bands), 1, 1, 1)
         for each, band in zip(marked, bands, strict=True):
             each[:, band] = marks[0, :, band]
-        return part.strip(marked, axis)
+        return trial.run(marked)
 
     def seen(bands: Sequence[slice]) -> Bool[np.ndarray, "band position"]:
         found = []
-        if mode != "changed":
+        if trial.mode != "changed":
             found.append(answers(bands, torch.full_like(picture, torch.nan)).isnan())
-        if mode != "nan":
+        if trial.mode != "nan":
             found.append(~((answers(bands, other) - still).abs() <= FAINT * still.abs().max()))
-        return sum(found).bool().flatten(1, -2).any(1).cpu().numpy()  # type: ignore[union-attr]
+        return torch.stack(found).any(0).flatten(1, -2).any(1).cpu().numpy()
 
-    above = _flips(lambda ends: seen([slice(0, end) for end in ends]), clear, stride_px)
-    below = _flips(lambda ends: seen([slice(length - end, length) for end in ends]), clear, stride_px)
-    first = _law(above, stride_px, positions)
-    last = _law({place: length - 1 - end for place, end in below.items()}, stride_px, positions)
+    above = _flips(lambda ends: seen([slice(0, end) for end in ends]), clear, trial.stride_px)
+    below = _flips(lambda ends: seen([slice(length - end, length) for end in ends]), clear, trial.stride_px)
+    first = _law(above, trial)
+    last = _law({place: length - 1 - end for place, end in below.items()}, trial)
     if first is None or last is None or any(a > b for a, b in zip(first, last, strict=True)):
         return None
-    return Grid(stride_px, first, last, any_size=True)
+    return Grid(trial.stride_px, first, last, any_size=True)
 
 
 def _flips(
     seen: Callable[[Sequence[int]], Bool[np.ndarray, "band position"]], low: int, stride_px: int
 ) -> dict[int, int]:
-    """The positions that see row ``end`` of the picture, and none before it, for the ``end`` of one stride from ``low`` on.
+    """Positions that see row ``end`` of the picture and none before it, for the ``end`` of a stride from ``low`` on.
 
-    ``seen(ends)`` tells who sees the rows before each end. Halving: stretches in which nothing changes are not looked into.
+    ``seen(ends)`` tells who sees the rows before each end. Stretches in which nothing changes are not looked into.
     """
     high = low + stride_px
     known = dict(zip((low, high), seen([low, high]), strict=True))
@@ -158,56 +191,55 @@ def _flips(
     return found
 
 
-def _law(pixels: dict[int, int], stride_px: int, positions: int) -> tuple[int, ...] | None:
-    """A pixel per position of one stride, from any ``positions`` neighbours; None if a position is missing or there twice."""
-    if len(pixels) != positions:
-        return None
-    found = {place % positions: pixel - place // positions * stride_px for place, pixel in pixels.items()}
-    return tuple(found[place] for place in range(positions)) if len(found) == positions else None
+def _law(pixels: dict[int, int], trial: Trial) -> tuple[int, ...] | None:
+    """A pixel per position of one stride, from as many neighbours; None if a position is missing or there twice."""
+    count, stride = trial.positions, trial.stride_px
+    found = {place % count: pixel - place // count * stride for place, pixel in pixels.items()}
+    return tuple(found[place] for place in range(count)) if len(found) == len(pixels) == count else None
 
 
-def inside(grid: Grid, length_px: int) -> slice:
-    """The positions of a strip that see nothing outside it."""
-    return slice(grid.begin, grid.end(length_px))
-
-
-def _seems_to_repeat(part: Part, axis: int, stride_px: int, places: int, reach_px: int, seed: int) -> bool:
+def _seems_to_repeat(trial: Trial) -> bool:
     """The same as `_repeats` before it is known what each position sees: a quick no to most strides that are none."""
-    border = ceil(reach_px / stride_px) + 1
-    length = stride_px * (2 * border + 4)
-    picture = part.noise(length + stride_px, seed)
-    still, moved = (part.strip(picture[:, :, start : start + length], axis) for start in (0, stride_px))
-    first, last = border * places, (border + 3) * places
-    return _equal(still[..., first + places : last + places], moved[..., first:last])
+    border = ceil(trial.reach_px / trial.stride_px) + 1
+    length = trial.length_px(trial.stride_px * (2 * border + 4))
+    first, last = border * trial.positions, (border + 3) * trial.positions
+    return _moves_along(trial, length, slice(first, last + trial.positions))
 
 
-def _repeats(part: Part, axis: int, grid: Grid, moved_px: int, places: int, seed: int) -> bool:
-    """Whether moving the picture moves the answer, and changes nothing else."""
-    length = grid.stride_px * (ceil(grid.receptive_field_px / grid.stride_px) + 4)
-    picture = part.noise(length + moved_px, seed)
-    still = part.strip(picture[:, :, :length], axis)
-    moved = part.strip(picture[:, :, moved_px:], axis)
-    kept = inside(grid, length)
-    return _equal(still[..., kept.start + places : kept.stop], moved[..., kept.start : kept.stop - places])
+def _repeats(trial: Trial, grid: Grid) -> bool:
+    """Whether moving the picture moves the answer, and changes nothing else, wherever no border is seen."""
+    length = _wide_enough(trial, grid)
+    return _moves_along(trial, length, slice(grid.begin, grid.end(length)))
+
+
+def _moves_along(trial: Trial, length_px: int, kept: slice) -> bool:
+    picture = trial.noise(length_px + trial.stride_px)
+    still, moved = (trial.run(picture[:, :, start : start + length_px]) for start in (0, trial.stride_px))
+    return _equal(
+        still[..., kept.start + trial.positions : kept.stop], moved[..., kept.start : kept.stop - trial.positions]
+    )
+
+
+def _wide_enough(trial: Trial, grid: Grid) -> int:
+    return trial.length_px(grid.receptive_field_px + 4 * grid.stride_px)
 
 
 def _rests(stride_px: int) -> Iterator[int]:
     """By how much sizes are tried that are no multiple of the stride."""
-    yield from sorted(
-        {stride_px - 1, *(2**power for power in range(stride_px.bit_length()) if 2**power < stride_px)} - {0}
-    )
+    powers = (2**power for power in range(stride_px.bit_length()))
+    yield from sorted({stride_px - 1, *(power for power in powers if power < stride_px)} - {0})
 
 
-def _same_grid(part: Part, axis: int, grid: Grid, rest: int, seed: int) -> bool:
-    """Whether a picture that is ``rest`` px longer gets the same answer where the end is not seen."""
-    length = grid.stride_px * (ceil(grid.receptive_field_px / grid.stride_px) + 4)
-    picture = part.noise(length + rest, seed)
+def _same_grid(trial: Trial, grid: Grid, rest: int) -> bool:
+    """Whether a picture that is ``rest`` px longer gets the same answer where its end is not seen."""
+    length = _wide_enough(trial, grid)
+    picture = trial.noise(length + rest)
     try:
-        longer = part.strip(picture, axis)
+        longer = trial.run(picture)
     except Exception:  # a net that joins maps of sizes that don't fit
         return False
-    kept = inside(grid, length)
-    return _equal(part.strip(picture[:, :, :length], axis)[..., kept], longer[..., kept])
+    kept = slice(grid.begin, grid.end(length))
+    return _equal(trial.run(picture[:, :, :length])[..., kept], longer[..., kept])
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -1,4 +1,6 @@
-"""The last map of a net that repeats at some stride: what answers by place, and not by what is there, comes after it."""
+"""The last map of a net that repeats at some stride: what answers by place, not by what is there, comes after it."""
+
+from math import ceil
 
 from shiftable.errors import InputError
 from shiftable.explaining.dense_part import WHY, Dense, kind_of
@@ -13,7 +15,9 @@ def last_repeating(dense: Dense, spec: str, seed: int) -> tuple[Dense, tuple[Gri
     Raises:
         InputError: If none does, or the map is 0 everywhere.
     """
-    if not dense.part.strip(dense.part.noise(dense.reach_px[0] + 8 * dense.stride_px[0], seed), 0).any():
+    if not dense.part.strip(
+        dense.part.noise(dense.stride_px[0] * (ceil(dense.reach_px[0] / dense.stride_px[0]) + 8), seed), 0
+    ).any():
         raise InputError(
             f"{dense.name} is 0 everywhere on noise: nothing can be compared", where=spec, todo="load trained weights"
         )

@@ -68,7 +68,7 @@ def _kept(part: Part, images: Tensor, y: Cut, x: Cut) -> Tensor:
 def _difference(
     part: Part, grids: tuple[Grid, Grid], image: Pair, tile: Pair, largest_px: int, seed: int
 ) -> tuple[float, Pair]:
-    """The largest one on both pictures, and the size of the image: cut both ways, or, if large, strips cut along each."""
+    """The largest one on both pictures, and the image's size: cut both ways, or, if large, strips cut along each."""
     if prod(image) <= largest_px:
         sizes = [(image, (cuts(grids[0], image[0], tile[0]), cuts(grids[1], image[1], tile[1])))]
     else:

@@ -14,8 +14,8 @@ AXES = ("high", "wide")
 class Grid:
     """What the positions of a map see, along one axis.
 
-    Position ``o`` sees the pixels ``first_px[o % n] + (o // n) * stride_px`` to ``last_px[o % n] + (o // n) * stride_px``,
-    ``n`` being the number of positions per stride.
+    Position ``o`` sees the pixels ``first_px[o % n] + (o // n) * stride_px`` to
+    ``last_px[o % n] + (o // n) * stride_px``, ``n`` being the number of positions per stride.
 
     Args:
         stride_px: The total stride: moving the picture by so much moves the map by whole positions, exactly.
@@ -62,7 +62,7 @@ class Grid:
         return min(place + self.positions * outside for place, outside in enumerate(strides))
 
     def advance_px(self, tile_px: int) -> int:
-        """How far the next tile may begin after this one: a multiple of the stride, 0 or less if tiles are too small."""
+        """How far the next tile may begin after this one: a multiple of the stride, 0 or less if they are too small."""
         return self.stride_px * ((self.end(tile_px) - self.begin) // self.positions)
 
     @property

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from shiftable.explaining.dense_part import Dense
 
 SIZES_PX = (512, 1024, 2048)
-"""Tiles that are proposed, beside the size that the net is usually shown; where they are less than twice the overlap, that."""
+"""Tiles that are proposed, beside the size that the net is usually shown; twice the overlap is the least."""
 
 BY_NUMBERS = (
     "past a mask NaN tells of more than any number does: extents are those at which numbers change by more than 1e-12"
@@ -28,9 +28,9 @@ def tiles(
 ) -> Tiling:
     """The total stride, the receptive field, and the tiles that change nothing: measured, then checked by running.
 
-    Tiles that begin at multiples of the total stride are sampled by the net on the same grid as the whole image, and what
-    lies so far inside that no receptive field leaves the tile is the same number. Nothing is read from a table of layers:
-    NaN in some rows of the input shows which positions of every map see them, moved noise shows at which stride the net
+    Tiles that begin at multiples of the total stride are sampled by the net on the same grid as the whole image, and
+    what lies so far inside that no receptive field leaves the tile is the same number. No table of layers is used: NaN
+    in some rows of the input shows which positions of every map see them, moved noise shows at which stride the net
     repeats, and the first module that answers marks at one edge with marks everywhere is what forbids tiles.
 
     Args:
@@ -41,7 +41,7 @@ def tiles(
         seed: Of the noise.
 
     Raises:
-        InputError: If the model is not a PyTorch net, gives no map, can't be run, or the image or the tile is too small.
+        InputError: If the model is no PyTorch net, gives no map, can't be run, or the image or the tile is too small.
     """
     net, spec, view_px = _opened(model)
     image, tile = _pair(image_px, "image"), _pair(tile_px, "tile")

@@ -21,8 +21,8 @@ class Forbidden:
         name: The module's path in the net, "" for the net's own ``forward``.
         type: Its type, and what it is part of.
         why: What it does.
-        ends: Whether no map follows it, as with a classifier's last pooling: up to it, the net can be tiled. If not, the
-            net goes on with maps of which every position depends on the whole image: it can't be tiled.
+        ends: Whether no map follows it, as with a classifier's last pooling: up to it, the net can be tiled. If not,
+            the net goes on with maps of which every position depends on the whole image: it can't be tiled.
         change: By how much its answer changes if it is given only a tile, as a share of its largest value; measured on
             noise. None where it takes one size only.
     """
@@ -138,7 +138,7 @@ class Tiling:
 
     @property
     def possible(self) -> bool:
-        """Whether an image can be cut into tiles at all: for the net's answer, or for all that comes before its pooling."""
+        """Whether an image can be cut at all: for the net's answer, or for all that comes before its last pooling."""
         return self.check is not None and self.check.holds
 
     def to_json(self) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 
+KEPT_FROM = 0.05
+"""The lowest score of a box, or of one person of several, that is kept: what is below is padding or noise."""
+
 SegmentAnswers: TypeAlias = Int[np.ndarray, "view height width"]
 """A segmenter's: the class of every pixel of every view."""
 

@@ -76,14 +76,59 @@ def class_map(output: Shaped[np.ndarray, "..."], view_size: Size, layout: str) -
         plain = output.reshape([side for side in output.shape[1:] if side > 1]) if output.ndim > 2 else output
         if np.issubdtype(plain.dtype, np.integer) and plain.ndim == 2 and fits(_pair(plain.shape), view_size):
             return enlarged_classes(plain.astype(np.int32), view_size)
-    elif output.ndim == 4 and len(output) == 1:
-        ways = [output[0], output[0].transpose(2, 0, 1)][:: -1 if layout == "NHWC" else 1]
-        may = [each for each in ways if len(each) > 1 and fits(_pair(each.shape[1:]), view_size)]
-        if may:
-            logits = min(may, key=lambda each: _disproportion(_pair(each.shape[1:]), view_size))
-            largest: np.ndarray = enlarged_logits(logits, view_size).argmax(axis=0).astype(np.int32)
-            return largest
+    elif len(output) == 1 and (logits := _class_first(output, view_size, layout)) is not None:
+        largest: np.ndarray = enlarged_logits(logits[0], view_size).argmax(axis=0).astype(np.int32)
+        return largest
     raise ValueError("no map of classes")
+
+
+def _class_first(
+    output: Shaped[np.ndarray, "..."], view_size: Size, layout: str
+) -> Float[np.ndarray, "view class rows columns"] | None:
+    """A logit per class and cell, if these may be some of a view of this size."""
+    if output.ndim != 4:
+        return None
+    ways = [output, output.transpose(0, 3, 1, 2)][:: -1 if layout == "NHWC" else 1]
+    may = [each for each in ways if each.shape[1] > 1 and fits(_pair(each.shape[2:]), view_size)]
+    return min(may, key=lambda each: _disproportion(_pair(each.shape[2:]), view_size), default=None)
+
+
+CELL_PX = 16
+"""Segmenters' cells are seldom so large, detectors' often."""
+
+
+def cells_assumed(output: Shaped[np.ndarray, "view *axes"], view_size: Size, layout: str) -> tuple[str, ...]:
+    """What `class_map` takes an output for, a sentence where that was not said.
+
+    Args:
+        output: For some views, as for `class_map`.
+        view_size: (height, width) in px.
+        layout: ``"NCHW"`` or ``"NHWC"``.
+
+    Raises:
+        ValueError: If it looks like a detector's: large cells, and from 0 to 1 without summing to 1 (sigmoids), or
+            some of the numbers of each cell alone sum to 1 (probabilities behind a box).
+    """
+    if not np.issubdtype(output.dtype, np.floating):
+        return ()
+    logits = _class_first(output, view_size, layout)
+    assert logits is not None, "class_map took it"
+    _, classes, rows, columns = logits.shape
+    shape = f"{classes} numbers for each of {rows}×{columns} cells"
+    if CELL_PX * rows <= view_size[0] and _like_a_detectors(logits):
+        raise ValueError(f"its output ({shape}) looks like a detector's, not like logits of classes")
+    return (
+        f"its output ({shape}) says nothing of itself: {classes} logits per cell were assumed; "
+        "give a --decoder if they are something else",
+    )
+
+
+def _like_a_detectors(numbers: Float[np.ndarray, "view class rows columns"]) -> bool:
+    if numbers.min() < 0 or numbers.max() > 1:
+        last = numbers[:, ::-1]
+        one = np.isclose(last.cumsum(axis=1), 1, atol=0.01) & (np.minimum.accumulate(last, axis=1) >= 0)
+        return bool(one.all(axis=(0, 2, 3))[1:-1].any())
+    return not np.allclose(numbers.sum(axis=1), 1, atol=0.01)
 
 
 def _pair(shape: Sequence[int]) -> Size:

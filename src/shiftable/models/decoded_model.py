@@ -1,7 +1,7 @@
 """Model files whose answers say where in the view something is: raw outputs, one view at a time, and a decoder."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Shaped, UInt8
 
 from shiftable.errors import InputError
 from shiftable.models.answers import Detections, Poses, SegmentAnswers
-from shiftable.models.checked_answers import gathered
+from shiftable.models.checked_answers import together
 from shiftable.models.decoder import Decoder
 from shiftable.models.preprocessing import Preprocessing, Size
 from shiftable.models.protocol import Scores, Task
@@ -54,7 +54,7 @@ class DecodedModel:
     ) -> list[Detections] | list[Poses] | SegmentAnswers:
         """The answer to each view, as its task has it."""
         outputs = self.run(self.inputs(views))
-        return gathered([self.decoder(each, self.view_size, self.task) for each in outputs], self.task)
+        return together([self.decoder(each, self.view_size, self.task) for each in outputs], self.task)
 
     def inputs(self, views: UInt8[np.ndarray, "view height width 3"]) -> Shaped[np.ndarray, "view *axes"]:
         """What the file is fed for these views."""
@@ -64,13 +64,20 @@ class DecodedModel:
 def tried_once(model: DecodedModel) -> DecodedModel:
     """The model, after it answered a grey view and one of noise: a decoder's mistakes show before an audit starts.
 
+    Where there is no decoder, what its outputs were taken for is added to the remarks.
+
     Raises:
         InputError: If the file or its decoder can't answer them.
     """
     views = np.full((2, *model.view_size, 3), GREY, np.uint8)
     views[1] = np.random.default_rng(0).integers(0, 256, views[1].shape, np.uint8)
-    model(views)
-    return model
+    outputs = model.run(model.inputs(views))
+    for each in outputs:
+        model.decoder(each, model.view_size, model.task)
+    if model.decoder.assumes is None:
+        return model
+    assumed = model.decoder.assumes(outputs, model.view_size)
+    return replace(model, remarks=(*model.remarks, *assumed))
 
 
 def check_batch(batch: int | None, spec: object) -> None:

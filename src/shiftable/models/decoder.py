@@ -10,7 +10,7 @@ import numpy as np
 
 from shiftable.errors import InputError
 from shiftable.models.checked_answers import Answer, checked
-from shiftable.models.class_maps import class_map
+from shiftable.models.class_maps import cells_assumed, class_map
 from shiftable.models.importing import named_function
 from shiftable.models.preprocessing import Size
 from shiftable.models.protocol import Task
@@ -34,12 +34,16 @@ class Decoder:
     Args:
         function: Called as ``function(outputs, view_size)``.
         name: As the user gave it, for records and errors.
-        sha256: The fingerprint of the file that it is in, where that can be found: another decoder, other answers.
+        file: The name and the fingerprint of the file that it is in, where that can be found: another decoder, other
+            answers. What it imports does not count.
+        assumes: Of the one that is used where the user gave none: called with the outputs for some views and the view
+            size, says what they were taken for, a sentence each.
     """
 
     function: Callable[..., object]
     name: str
-    sha256: str | None = None
+    file: str | None = None
+    assumes: Callable[[Sequence[Sequence[np.ndarray]], Size], tuple[str, ...]] | None = None
 
     def __call__(self, outputs: Sequence[np.ndarray], view_size: Size, task: Task) -> Answer:
         """The answer to one view.
@@ -59,18 +63,18 @@ class Decoder:
             found = self.function(list(outputs), view_size)
         except InputError:
             raise
-        except Exception as error:  # the user's code
+        except (Exception, SystemExit) as error:  # the user's code
             what = f"raises {type(error).__name__} ({reason(error)})"
             raise InputError(what, where=who, todo=f"it is called with ([{shown}], {view_size})") from error
         try:
-            return checked(found, task, view_size, who)
+            return checked(found, task, view_size, who, coarser=True)
         except InputError as error:
             raise InputError(f"{error.what} for the outputs [{shown}]", where=who, todo=error.todo) from None
 
     @property
     def record(self) -> dict[str, object]:
-        """For a model's settings."""
-        return {"decoder": self.name, "decoder_sha256": self.sha256}
+        """For a model's settings: what to say by --decoder, and the file as it was."""
+        return {"decoder": None if self.assumes else self.name, "decoder_file": self.file}
 
 
 def find_decoder(given: str | Callable[..., object]) -> Decoder:
@@ -116,12 +120,20 @@ def file_decoder(given: str | Callable[..., object] | None, task: Task, layout: 
             what = f"its outputs ({shown}) are not one map of classes"
             raise InputError(what, where=spec, todo=todo) from None
 
-    return Decoder(only_map, "class map")
+    def taken_for(outputs: Sequence[Sequence[np.ndarray]], view_size: Size) -> tuple[str, ...]:
+        try:
+            return cells_assumed(np.concatenate([output for (output,) in outputs]), view_size, layout)
+        except ValueError as error:
+            raise InputError(str(error), where=spec, todo=todo) from None
+
+    return Decoder(only_map, "class map", assumes=taken_for)
 
 
 def _fingerprint(function: object) -> str | None:
     try:
         file = inspect.getsourcefile(inspect.unwrap(function))  # type: ignore[arg-type]
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+        return (
+            f"{Path(file).name} (sha256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]})" if file else None
+        )
     except (TypeError, OSError, ValueError):
         return None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shiftable.errors import InputError
 from shiftable.models.answers import Detections, Poses, SegmentAnswers
-from shiftable.models.checked_answers import checked, gathered
+from shiftable.models.checked_answers import checked, together
 from shiftable.models.preprocessing import Preprocessing, Size
 from shiftable.models.protocol import Scores, Task
 from shiftable.models.reading import Reader
@@ -56,7 +56,8 @@ class DenseModel:
             found = self.read(self.net, self.inputs(views), self.view_size)
         if len(found) != len(views):
             raise InputError(f"{len(views)} views got {len(found)} answers", where=self.spec, todo="give one per view")
-        return gathered([checked(each, self.task, self.view_size, self.spec) for each in found], self.task)
+        answers = [checked(each, self.task, self.view_size, self.spec, coarser=True) for each in found]
+        return together(answers, self.task)
 
     @cached_property
     def _normalising(self) -> tuple[Tensor, Tensor]:
@@ -117,7 +118,7 @@ def dense_model(
         model(probe)
     except InputError as error:
         raise InputError(error.what, where=error.where or spec, todo=error.todo) from None
-    except Exception as error:  # nets refuse in many types
+    except (Exception, SystemExit) as error:  # nets refuse in many types
         size = "×".join(map(str, view_size))
         raise InputError(
             f"the model can't take a view of {size} px ({reason(error)})",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from shiftable.models.answers import KEPT_FROM
 from shiftable.models.preprocessing import Preprocessing, Size
 from shiftable.models.protocol import Task
 
@@ -11,10 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from shiftable.models.reading import Reader
-
-LEAST = 0.05
-"""Boxes of a lower score are left out."""
-
 
 ENDINGS: Mapping[str, Task] = {
     "ForImageClassification": "classify",
@@ -39,7 +36,7 @@ def detections_by(processor: Any) -> "Reader":
 
     def read(net: "nn.Module", inputs: "Tensor", view_size: Size) -> list[object]:
         output, sizes = net(inputs), [tuple(view_size)] * len(inputs)
-        found = processor.post_process_object_detection(output, threshold=LEAST, target_sizes=sizes)
+        found = processor.post_process_object_detection(output, threshold=KEPT_FROM, target_sizes=sizes)
         return [tuple(each[name].cpu().numpy() for name in ("boxes", "scores", "labels")) for each in found]
 
     return read

@@ -110,7 +110,8 @@ def choose_output(outputs: Mapping[str, np.ndarray], spec: object) -> str:
     raise InputError(
         f"{which}, and not one row of scores per view",
         where=spec,
-        todo="if it detects, segments or finds key points, say so by --task, and give a --decoder",
+        todo="if it detects, segments or finds key points, give a --decoder and its --task to shiftable audit; "
+        "shiftable trace takes classifiers only",
     )
 
 

@@ -149,6 +149,8 @@ DOES: Mapping[Task, str] = {
 def other_task(asked: Task, can: tuple[Task, ...], spec: object) -> InputError:
     """The error for a net that does something else than what it is asked for."""
     todo = f"say --task {' or '.join(each for each in can if each != 'embed')}"
+    if "classify" not in can:
+        todo += " (shiftable trace takes classifiers only)"
     return InputError(f"it {DOES[can[0]]}, and the task is {asked}", where=spec, todo=todo)
 
 
@@ -202,9 +204,13 @@ def _built(build: Any, name: str, arguments: dict[str, Any]) -> Any:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"can't be built ({reason(error)})", where=name, todo=CHECK_ARGUMENTS) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the user's code, or a whole library
         if not arguments.get("pretrained"):
-            raise InputError(f"can't be built ({type(error).__name__}: {reason(error)})", where=name) from error
+            raise InputError(
+                f"can't be built ({type(error).__name__}: {reason(error)})",
+                where=name,
+                todo="call it in Python alone to see more",
+            ) from error
         raise InputError(
             f"its pretrained weights can't be loaded ({reason(error)})", where=name, todo=NO_WEIGHTS
         ) from error

@@ -4,12 +4,14 @@ from shiftable.report.audits import show_audit, write_report
 from shiftable.report.compare_page import write_comparison
 from shiftable.report.parity_page import write_parity
 from shiftable.report.terminal import show_comparison, show_parity
+from shiftable.report.tiles_text import show_tiles
 from shiftable.report.trace_page import show_trace, write_trace
 
 __all__ = [
     "show_audit",
     "show_comparison",
     "show_parity",
+    "show_tiles",
     "show_trace",
     "write_comparison",
     "write_parity",

@@ -131,7 +131,7 @@ def phase_chart(readings: Sequence[Reading], modulus: int, end: float, unit: str
     ticks = [tick for tick in ticks if modulus - 1 - tick > 1] + [modulus - 1.0]
     parts = [
         *bars,
-        *frame.axes(ticks, f"offset modulo {modulus}, px"),
+        *frame.axes(ticks, f"offset modulo {modulus}, px of the view"),
         _line(frame, readings, 1.8),
     ]
     return frame.whole(parts, text)

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from shiftable.auditing.motions.stage import Window
 from shiftable.auditing.objects.detections import greedily, overlaps
-from shiftable.report.objects_pairs import Mark, Pair, Picture, Rows, State, around, few, in_view, sides_of
+from shiftable.report.objects_pairs import Mark, Pair, Rows, State, View, around, few, in_view, sides_of
 from shiftable.report.wording import count
 
 Row = Mapping[str, Any]
@@ -15,12 +14,14 @@ Row = Mapping[str, Any]
 
 def detected_pair(
     rows: Rows,
-    views: Sequence[tuple[Picture, Window]] | None,
+    views: Sequence[View] | None,
     named: Callable[[int], str],
     thresholds: Mapping[str, float],
     size: tuple[int, int],
 ) -> Pair:
     """A detector's pair: what is in both views, what is in one only, and what has another name in the other.
+
+    What vanishes or appears at the border is drawn and said, but not counted.
 
     Args:
         rows: Of the pair.
@@ -31,7 +32,7 @@ def detected_pair(
     """
     seen, kept_from = thresholds["score_threshold"], thresholds["match_threshold"]
     before, after = rows.objects
-    windows = [window for _, window in views] if views else [None, None]
+    windows = [view.window for view in views] if views else [None, None]
 
     def marks(found: Sequence[Row], side: int, state: State) -> list[Mark]:
         return [Mark(in_view(row, windows[side], size), named(row["class"]), row["score"], state) for row in found]
@@ -50,9 +51,10 @@ def detected_pair(
     first = marks([earlier for earlier, _ in both], 0, "kept") + marks(lost, 0, "lost")
     second = marks([later for _, later in both], 1, "kept") + marks(new, 1, "new") + marks(gone, 1, "gone")
 
-    counted = sum(row["score"] >= seen for row in before)
-    parts = [f"{len(lost)} of {count(counted, 'object')} vanished"] if lost or not new else []
-    parts += [f"{count(len(new), 'object')} appeared"] if new else []
+    counted = sum(row["score"] >= seen and row["inside"] for row in before)
+    vanished, appeared = (sum(row["inside"] for row in rows_of) for rows_of in (lost, new))
+    parts = [f"{vanished} of {count(counted, 'object')} vanished"] if vanished or not appeared else []
+    parts += [f"{count(appeared, 'object')} appeared"] if appeared else []
     weak = {row["match"]: row["score"] for row in after if row["match"] is not None}
     said = [
         f"{_scored(row, named)}: {_instead(row, new[renamed[at]], named)}"
@@ -86,7 +88,7 @@ def _scored(row: Row, named: Callable[[int], str]) -> str:
 
 def placed_pair(
     rows: Rows,
-    views: Sequence[tuple[Picture, Window]] | None,
+    views: Sequence[View] | None,
     seen: float,
     size: tuple[int, int],
 ) -> Pair:
@@ -100,8 +102,9 @@ def placed_pair(
     """
     before = {row["object"]: row for row in rows.objects[0]}
     matched = {row["match"]: row for row in rows.objects[1] if row["match"] is not None}
-    windows = [window for _, window in views] if views else [None, None]
+    windows = [view.window for view in views] if views else [None, None]
     first, second, moves, said = [], [], [], []
+    lost = appeared = 0
     for number, row in before.items():
         if row["score"] < seen:
             continue
@@ -109,20 +112,23 @@ def placed_pair(
         if now is None or now["score"] < seen:
             first.append(Mark(in_view(row, windows[0], size), name, row["score"], "lost"))
             second.append(Mark(in_view(row, windows[1], size), name, row["score"], "gone"))
-            said.append(f"{name}, score {row['score']:.2f}: {_now(now['score'] if now else None)}")
+            said.append(f"{name}, score {row['score']:.2f}: {_now(now['score'] if now else None)}{_border(row)}")
+            lost += bool(row["inside"])
             continue
         first.append(Mark(in_view(row, windows[0], size), name, row["score"], "kept"))
         start = in_view(row, windows[1], size)[:2]
         second.append(Mark(in_view(now, windows[1], size), name, now["score"], "kept", start))
-        moves.append((float(np.hypot(now["x0"] - row["x0"], now["y0"] - row["y0"])), name))
-    lost, at_first = len(said), {number for number, row in before.items() if row["score"] >= seen}
+        if row["inside"]:
+            moves.append((float(np.hypot(now["x0"] - row["x0"], now["y0"] - row["y0"])), name))
+    at_first = {number for number, row in before.items() if row["score"] >= seen}
     for row in rows.objects[1]:
         if row["score"] >= seen and row["match"] not in at_first:
             second.append(Mark(in_view(row, windows[1], size), f"point {row['class']}", row["score"], "new"))
-            said.append(f"point {row['class']}, score {row['score']:.2f}: new in the second view")
+            said.append(f"point {row['class']}, score {row['score']:.2f}: new in the second view{_border(row)}")
+            appeared += bool(row["inside"])
     moves.sort(reverse=True)
     parts = [f"{count(lost, 'point')} lost"] if lost else []
-    parts += [f"{count(len(said) - lost, 'point')} new"] if len(said) > lost else []
+    parts += [f"{count(appeared, 'point')} new"] if appeared else []
     if moves:
         parts.append(
             f"{'the others' if parts else 'points'} move by {np.mean([far for far, _ in moves]):.1f} px on average"
@@ -139,4 +145,4 @@ def _now(score: float | None) -> str:
 
 
 def _border(row: Mapping[str, Any]) -> str:
-    return "" if row["inside"] else ", at the border"
+    return "" if row["inside"] else ", at the border, so it does not count"

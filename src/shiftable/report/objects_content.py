@@ -55,7 +55,7 @@ def objects_content(
         "skipped_more": max(0, len(audit.images["skipped"]) - MOST_NOTES),
         "used": audit.images["count"],
         "controls": _controls(audit),
-        "counting": words.counting(audit),
+        "counting": " ".join([words.counting(audit), *words.border(audit, *tallies.border)]),
         "metrics": [metric_cell(name, found) for name, found in audit.metrics.items()],
         "thresholds": thresholds_section(audit, tallies.thresholds),
         "phases": phases_section(audit, tallies.phases),

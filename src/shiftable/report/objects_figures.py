@@ -55,7 +55,7 @@ def phases_figure(groups: Sequence[tuple[str, str, float, Mapping[int, Sequence[
             low, high = times * np.array([interval_ends(found) for _, found in readings]).T
             axes.vlines(x, low, high, color="0.7", linewidth=3 if modulus <= 16 else 2)
             axes.plot(x, values, "k-o", markersize=3, linewidth=1)
-            axes.set_xlabel(f"offset modulo {modulus}, px", fontsize=8)
+            axes.set_xlabel(f"offset modulo {modulus}, px of the view", fontsize=8)
             axes.tick_params(labelsize=8)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(False)

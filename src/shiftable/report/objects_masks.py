@@ -5,16 +5,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from shiftable.auditing.motions.stage import Window
-from shiftable.auditing.objects.masks import Mask, aligned
+from shiftable.auditing.objects.masks import Mask, aligned, cut_out
 from shiftable.models import Model
-from shiftable.report.objects_pairs import Pair, Picture, Rows, Side, few, sides_of
+from shiftable.report.objects_pairs import Pair, Picture, Rows, Side, View, few, sides_of
 from shiftable.report.wording import count
 
 
 def sorted_pair(
     rows: Rows,
-    views: Sequence[tuple[Picture, Window]] | None,
+    views: Sequence[View] | None,
     model: Model | None,
     named: Callable[[int], str],
     size: tuple[int, int],
@@ -34,20 +33,22 @@ def sorted_pair(
     sides = sides_of(rows, views, size, ((), ()))
     said: list[str] = []
     if model is not None and views is not None:
-        masks = [np.asarray(model(view[None]))[0] for view, _ in views]
-        changed, said = _changes(masks, [window for _, window in views], named)
+        masks = [np.asarray(model(view.pixels[None]))[0] for view in views]
+        changed, said = _changes(masks, views, named)
         whole = (0.0, 0.0, float(size[1]), float(size[0]))
-        sides.append(Side(hatched(views[1][0], changed), size, whole, "What changes class", ()))
+        sides.append(Side(hatched(views[1].pixels, changed), size, whole, "What changes class", ()))
     return Pair(rows.views[0]["image"], title, few(said), sides)
 
 
 def _changes(
-    masks: Sequence[Mask], windows: Sequence[Window], named: Callable[[int], str]
+    masks: Sequence[Mask], views: Sequence[View], named: Callable[[int], str]
 ) -> tuple[Bool[np.ndarray, "height width"], list[str]]:
     """Which pixels of the second view are of another class in the first, and from which class to which."""
     numbers = np.arange(masks[1].size).reshape(masks[1].shape)
-    was, now = aligned(masks[0], masks[1], *windows)
-    _, place = aligned(masks[0], numbers, *windows)
+    parts = [cut_out(mask, view.window, view.picture) for mask, view in zip(masks, views, strict=True)]
+    (before, behind), (after, here) = parts
+    was, now = aligned(before, after, behind, here)
+    _, place = aligned(before, cut_out(numbers, views[1].window, views[1].picture)[0], behind, here)
     changed = np.zeros(masks[1].size, bool)
     changed[place[was != now]] = True
     kinds, counts = np.unique(np.stack([was[was != now], now[was != now]]), axis=1, return_counts=True)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 
 from shiftable.auditing import Audit, show_again
-from shiftable.auditing.objects.tallies import centre_errors, error_by_phase, vanished_by_threshold, worst_pairs
+from shiftable.auditing.objects.tallies import (
+    centre_errors,
+    error_by_phase,
+    left_out,
+    vanished_by_threshold,
+    worst_pairs,
+)
 from shiftable.auditing.predictions import part_paths
 from shiftable.data import Sample
 from shiftable.engine import write_atomically
@@ -110,6 +116,7 @@ def _tally(audit: Audit) -> Tallies:
         parts = class_estimates(audit) if kind == "detect" else point_estimates(audit)
     return Tallies(
         pairs,
+        left_out(folder) if kind != "segment" else (0, 0),
         [*vanished_by_threshold(folder).items()] if kind == "detect" else [],
         {modulus: _phases(folder, modulus) for modulus in MODULI} if seen else {},
         centre_errors(folder, EDGES_PX).tolist() if kind != "segment" and seen else [],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow.dataset as ds
@@ -13,6 +13,7 @@ from PIL import Image
 from shiftable.auditing import Show
 from shiftable.auditing.motions.stage import Place, Window
 from shiftable.auditing.objects.tallies import WorstPair
+from shiftable.auditing.showing import windows_of
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.report.motion_words import place
@@ -25,6 +26,20 @@ PICTURE_PX = 480
 Picture = UInt8[np.ndarray, "height width 3"]
 State = Literal["kept", "lost", "new", "gone"]
 """Of an object: seen in both views; only in the first; only in the second; where in the second the lost one was."""
+
+
+class View(NamedTuple):
+    """A view, and where it lies in the still scene.
+
+    Args:
+        pixels: What the model was shown.
+        window: The part of the scene that it shows.
+        picture: What of that is picture, and no bar or fill.
+    """
+
+    pixels: Picture
+    window: Window
+    picture: Window
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int, int]:
     return row["image"], row["walk"], row["step"]
 
 
-def views_of(show: Show, sample: Sample | None, rows: Rows) -> list[tuple[Picture, Window]] | None:
+def views_of(show: Show, sample: Sample | None, rows: Rows) -> list[View] | None:
     """Both views and what part of the still scene they show; None if the image is gone, or is another one by now."""
     if sample is None:
         return None
@@ -131,15 +146,13 @@ def views_of(show: Show, sample: Sample | None, rows: Rows) -> list[tuple[Pictur
         stage = show.stage(sample)
     except InputError:
         return None
-    if stage.window is None:
+    places = [step_at(stage, Place(*(row[name] for name in Place._fields))) for row in rows.views]
+    known = [place for place in places if place is not None]
+    windows, pictures = windows_of(stage, known)
+    if windows is None or len(known) < len(places):
         return None
-    found = []
-    for row in rows.views:
-        at = step_at(stage, Place(*(row[name] for name in Place._fields)))
-        if at is None:
-            return None
-        found.append((stage.view(*at), stage.window(*at)))
-    return found
+    views = [stage.view(*place) for place in known]
+    return [View(*each) for each in zip(views, windows, pictures or windows, strict=True)]
 
 
 def few(said: Sequence[str]) -> list[str]:
@@ -150,7 +163,7 @@ def few(said: Sequence[str]) -> list[str]:
 
 def sides_of(
     rows: Rows,
-    views: Sequence[tuple[Picture, Window]] | None,
+    views: Sequence[View] | None,
     size: tuple[int, int],
     marks: Sequence[Sequence[Mark]],
     shown: tuple[float, float, float, float] | None = None,
@@ -167,7 +180,7 @@ def sides_of(
     height, width = size
     return [
         Side(
-            None if views is None else smaller(views[at][0]),
+            None if views is None else smaller(views[at].pixels),
             size,
             shown or (0.0, 0.0, float(width), float(height)),
             f"{('First', 'Second')[at]} view, {place(*(row[name] for name in Place._fields))}",

@@ -9,10 +9,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from shiftable.auditing import Audit, Estimate
-from shiftable.auditing.objects.metrics import Found, estimate_objects, read_found
+from shiftable.auditing.objects.metrics import Found, estimate_objects, lost, moved, read_found
+from shiftable.auditing.objects.tallies import RESAMPLES
 from shiftable.auditing.predictions import part_paths
-
-RESAMPLES = 500  # for many small estimates of which none decides anything
 
 Sums = Float[np.ndarray, "image kind 2"]
 """Numerators and denominators."""
@@ -23,13 +22,11 @@ def class_estimates(audit: Audit) -> dict[int, tuple[Estimate, Estimate | None]]
 
     Those with most objects come first. The centre's error is None where nothing is still there a step later.
     """
-    gone, moved = [], []
+    gone, distances = [], []
     for found, kinds in _with_kinds(audit):
-        later = found.later[found.first]
-        lost = (later < 0) | ~found.reach(found.match_from)[later]
-        gone.append(_sums(found, kinds, found.first, lost))
-        moved.append(_sums(found, kinds, found.kept, np.hypot(found.numbers["dcx"], found.numbers["dcy"])[found.kept]))
-    vanished, errors = _whole(gone), _whole(moved)
+        gone.append(_sums(found, kinds, *lost(found, found.match_from)))
+        distances.append(_sums(found, kinds, *moved(found)))
+    vanished, errors = _whole(gone), _whole(distances)
     counts = vanished[..., 1].sum(axis=0)
     order = [kind for kind in np.argsort(-counts, kind="stable").tolist() if counts[kind]]
     found_of = {kind: estimate_objects("vanished", vanished[:, kind]) for kind in order}
@@ -45,13 +42,11 @@ def point_estimates(audit: Audit) -> dict[int, tuple[Estimate | None, Estimate]]
 
     The error is None where the point is never seen at two steps.
     """
-    moved, below = [], []
+    distances, below = [], []
     for found, kinds in _with_kinds(audit):
-        later = found.later[found.first]
-        both = later[(later >= 0) & found.seen[later]]
-        moved.append(_sums(found, kinds, both, np.hypot(found.numbers["dcx"], found.numbers["dcy"])[both]))
+        distances.append(_sums(found, kinds, *moved(found, seen=True)))
         below.append(_sums(found, kinds, np.arange(len(found.match)), ~found.seen))
-    errors, unsure = _whole(moved), _whole(below)
+    errors, unsure = _whole(distances), _whole(below)
     shares = {kind: estimate_objects("points_dropped", unsure[:, kind]) for kind in range(unsure.shape[1])}
     return {
         kind: (estimate_objects("point_error_px", errors[:, kind], audit.seed, RESAMPLES), share)

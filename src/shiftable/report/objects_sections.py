@@ -24,6 +24,7 @@ class Tallies:
 
     Args:
         pairs: Of views, one step apart.
+        border: How many of how many objects or points reach the border, so that they don't count; see `left_out`.
         thresholds: The share of objects that vanish by score threshold; empty for all but detectors.
         phases: Modulus → metric → (remainder, estimate); without those of which nothing is known.
         errors: How many errors lie from each of ``EDGES_PX`` on; empty for a segmenter.
@@ -31,6 +32,7 @@ class Tallies:
     """
 
     pairs: int
+    border: tuple[int, int]
     thresholds: Sequence[Reading]
     phases: Mapping[int, Mapping[str, Sequence[Reading]]]
     errors: Sequence[int]
@@ -91,7 +93,9 @@ def phases_section(audit: Audit, phases: Mapping[int, Mapping[str, Sequence[Read
         end = _end(name, [found for readings in by_modulus.values() for _, found in readings])
         title = f"{terms.titled(name)}, by where the step begins"
         svgs = [
-            drawn.phase_chart(readings, modulus, end, unit, f"{title}, modulo {modulus} px. {_told(name, readings)}")
+            drawn.phase_chart(
+                readings, modulus, end, unit, f"{title}, modulo {modulus} px of the view. {_told(name, readings)}"
+            )
             for modulus, readings in by_modulus.items()
         ]
         groups.append({"title": title, "charts": svgs, "readings": by_modulus, "unit": unit, "end": end})

@@ -11,14 +11,24 @@ Unit = Literal["%", "px", "score", "number"]
 METRIC_WORDS: Mapping[str, tuple[str, str, Unit]] = {
     "vanished": (
         "Vanished",
-        "Of the objects seen in one view, the share that the next view, one step further, has no match for.",
+        "Of the objects seen inside one view, the share that the next view, one step further, has no match for.",
         "%",
     ),
-    "appeared": ("Appeared", "Of the objects seen in one view, the share that the view before has no match for.", "%"),
+    "appeared": (
+        "Appeared",
+        "Of the objects seen inside one view, the share that the view before has no match for.",
+        "%",
+    ),
     "dropped": (
         "No longer counted",
-        "Of the objects seen in one view, the share that vanishes or falls below the threshold in the next: what an "
-        "application with a fixed threshold loses.",
+        "Of the objects seen inside one view, the share that vanishes or falls below the threshold in the next: what "
+        "an application with a fixed threshold loses.",
+        "%",
+    ),
+    "dropped_with_border": (
+        "No longer counted, with the border",
+        "The same of all objects, those at the border too. They leave the picture, so even a model without fault loses "
+        "some; for comparing with figures that leave none out.",
         "%",
     ),
     "confidence_change": (
@@ -56,12 +66,12 @@ METRIC_WORDS: Mapping[str, tuple[str, str, Unit]] = {
     ),
     "points_dropped": (
         "Lost points",
-        "Of the points seen in one view, the share that the next view does not show, or scores too low.",
+        "Of the points seen inside one view, the share that the next view does not show, or scores too low.",
         "%",
     ),
     "points_appeared": (
         "New points",
-        "Of the points seen in one view, the share that the view before did not show, or scored too low.",
+        "Of the points seen inside one view, the share that the view before did not show, or scored too low.",
         "%",
     ),
     "points_per_view": ("Points per view", "How many points the model sees in a view, on average.", "number"),

@@ -96,7 +96,11 @@ def counting(audit: Audit) -> str:
     thresholds = audit.model.get("thresholds", {})
     source = "the source image" if audit.motion["where"] == "camera" else "the image as the model resizes it"
     if task(audit) == "segment":
-        return "Views are laid over one another as they lie in the picture; only pixels that both show are compared."
+        return (
+            "Views are laid over one another as they lie in the picture; only pixels of the picture that both show are "
+            "compared. Where a pixel lies between pixels of the view before, it has changed if none of these has its "
+            "class."
+        )
     seen = f"{thresholds['score_threshold']:g}"
     if task(audit) == "keypoints":
         return f"A point is seen from a score of {seen} on. Distances are in px of {source}, where nothing moves."
@@ -107,19 +111,41 @@ def counting(audit: Audit) -> str:
     )
 
 
+def border(audit: Audit, left_out: int, everything: int) -> list[str]:
+    """What is to be said of the objects or points at the border, a sentence each.
+
+    Args:
+        audit: The audit.
+        left_out: How many were left out.
+        everything: Of how many.
+    """
+    if not everything:
+        return []
+    thing = {"detect": "object", "keypoints": "point"}[task(audit)]
+    said = [
+        f"What lies at the border of a view leaves the picture, and is left out: {left_out:,} of "
+        f"{count(everything, thing)}."
+    ]
+    whole, inner = (audit.metrics.get(name) for name in ("dropped_with_border", "dropped"))
+    if left_out and whole is not None and inner is not None:
+        figures = [figure_of("dropped", found.value) for found in (inner, whole)]
+        said.append(f"With those {figures[1]} are no longer counted one step later, without them {figures[0]}.")
+    return said
+
+
 def grid(audit: Audit) -> str:
     """What charts over the offset's remainder would say."""
     said = (
         "A net that subsamples looks at the picture through a grid, often every 8th, 16th or 32nd pixel, and sees the "
         "same again when the picture has moved that far. So a sawtooth or a wave in a chart, larger than the bars, "
         "means that the answer depends on where on the net’s grid a thing happens to fall; a level line means that it "
-        "does not. Each chart folds all steps by where they begin, in px of the shift. The bars are "
-        "95 % intervals; those of few observations may leave the chart."
+        "does not. Each chart folds all steps by how far the picture has moved where they begin, in px of the view, "
+        "which the grid lies on. The bars are 95 % intervals; those of few observations may leave the chart."
     )
     if audit.motion["where"] == "camera":
         said += (
-            " The shift counts the camera’s pixels, and the model makes them larger or smaller before its grid: in "
-            "pictures of other sizes the wave is longer or shorter."
+            " The camera’s own pixels are made larger or smaller before the net sees them, by another factor in "
+            "pictures of another size; here they are counted as the net sees them, rounded to whole ones."
         )
     return said
 

@@ -40,7 +40,8 @@ def verdict(tiling: Tiling) -> str:
     if by is None:
         return f"The whole net can be tiled: {_rule(tiling)}."
     if by.ends:
-        return f"The features up to {tiling.part} can be tiled: {_rule(tiling)}. {_named(by)} forbids what follows: {by.why}."
+        can = f"The features up to {tiling.part} can be tiled: {_rule(tiling)}."
+        return f"{can} {_named(by)} forbids what follows: {by.why}."
     change = (
         ""
         if by.change is None
@@ -74,7 +75,8 @@ def _facts(tiling: Tiling) -> list[tuple[str, str]]:
 
 def _rule(tiling: Tiling) -> str:
     sizes = "" if all(tiling.any_size) else ", images whose sides are multiples of it"
-    return f"offsets at multiples of {_pair(tiling.stride_px)} px, {_pair(tiling.overlap_px or (0, 0))} px of overlap{sizes}"
+    overlap = _pair(tiling.overlap_px or (0, 0))
+    return f"offsets at multiples of {_pair(tiling.stride_px)} px, {overlap} px of overlap{sizes}"
 
 
 def _named(by: Forbidden) -> str:
@@ -93,8 +95,8 @@ def _sizes(sizes: tuple[TileSize, ...]) -> Table:
 def _checked(check: Check) -> list[str]:
     words = "equal" if check.holds else "NOT equal: something was measured wrongly, please report this net"
     said = [
-        f"Checked by running: whole and tiles of {_pair(check.tile_px)} px are {words}; they differ by {check.float64:.0e} of "
-        f"the largest value in float64, {check.float32:.0e} in float32."
+        f"Checked by running: whole and tiles of {_pair(check.tile_px)} px are {words}; they differ by "
+        f"{check.float64:.0e} of the largest value in float64, {check.float32:.0e} in float32."
     ]
     others = []
     if check.off_grid is not None:

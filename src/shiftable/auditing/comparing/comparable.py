@@ -7,6 +7,13 @@ from shiftable.auditing.predictions import read_parts
 from shiftable.auditing.results import TIES_WORTH_A_WARNING, Audit
 from shiftable.errors import InputError
 
+OTHERS: Mapping[str, str] = {
+    "detect": "a detector",
+    "segment": "a segmenter",
+    "keypoints": "a key-point model",
+}
+"""Tasks whose audits are not compared, in words."""
+
 
 def check_comparable(audits: Sequence[Audit]) -> None:
     """Refuse audits that did not ask their models the same.
@@ -15,12 +22,20 @@ def check_comparable(audits: Sequence[Audit]) -> None:
     were enlarged to make room, the images that could not be used, and the labels.
 
     Raises:
-        InputError: If there are fewer than two, one is given twice, or they differ in task, motion, walk, seed, images.
+        InputError: If there are fewer than two, one is given twice, one is of a video or of a model that is no
+            classifier or embedder, or they differ in task, motion, walk, seed, images.
     """
     if len(audits) < 2:
         raise InputError(f"{len(audits)} audits to compare", todo="give the folders of two or more")
     seen = set()
     for audit in audits:
+        kind = "videos" if audit.motion["name"] == "video" else OTHERS.get(audit.model["task"])
+        if kind:
+            raise InputError(
+                f"is of {kind}, and what is compared is classifiers and embedders on images",
+                where=audit.folder,
+                todo="read the reports side by side",
+            )
         if audit.folder.resolve() in seen:
             raise InputError("given twice", where=audit.folder, todo="give every audit once")
         seen.add(audit.folder.resolve())

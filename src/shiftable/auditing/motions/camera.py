@@ -64,7 +64,11 @@ def camera(
     def window(dy: int, dx: int) -> Window:
         return Window(top - dy + shown.y, left - dx + shown.x, shown.height, shown.width)
 
-    return Stage(view, reach(top, room_y), reach(left, room_x), window=window)
+    def picture(dy: int, dx: int) -> Window:
+        return Window(top - dy, left - dx, *frame)
+
+    bars = preprocessing.crop in LETTERBOXES
+    return Stage(view, reach(top, room_y), reach(left, room_x), window=window, picture=picture if bars else None)
 
 
 def _shown(frame: Size, preprocessing: Preprocessing, view_size: Size) -> Window:

@@ -75,7 +75,13 @@ def canvas(
         return Window(-top - dy, -left - dx, *canvas_size)
 
     # the picture moves, not the window: it may go up by all that is free above it
-    return Stage(view, reach(free_y - top, free_y), reach(free_x - left, free_x), window=window)
+    return Stage(
+        view,
+        reach(free_y - top, free_y),
+        reach(free_x - left, free_x),
+        window=window,
+        picture=lambda dy, dx: Window(0, 0, height, width),
+    )
 
 
 def picture_size(image_size: Size, size_px: int) -> Size:

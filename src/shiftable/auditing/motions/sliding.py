@@ -1,5 +1,6 @@
 """The view slides over the image as the model resizes it, or in a circle: by whole pixels, copied bit for bit."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ def crop(
         InputError: If the view does not fit into the resized image.
     """
     scene, (top, left) = resized_scene(image, preprocessing, view_size, room_px, enlarge)
+    picture = picture_on_scene((image.shape[0], image.shape[1]), preprocessing, view_size, room_px, enlarge)
     (height, width), (view_height, view_width) = scene.shape[:2], view_size
 
     def view(dy: int, dx: int) -> Picture:
@@ -62,7 +64,21 @@ def crop(
     def window(dy: int, dx: int) -> Window:
         return Window(top - dy, left - dx, view_height, view_width)
 
-    return Stage(view, reach(top, height - view_height), reach(left, width - view_width), window=window)
+    reaches = reach(top, height - view_height), reach(left, width - view_width)
+    return Stage(view, *reaches, window=window, picture=picture)
+
+
+def picture_on_scene(
+    image_size: Size, preprocessing: Preprocessing, view_size: Size, room_px: tuple[int, int], enlarge: bool
+) -> Callable[[int, int], Window] | None:
+    """Where the image lies on the scene that `crop` slides over: `Stage.picture`, the same wherever the view is.
+
+    None where the image is all of the scene.
+    """
+    if preprocessing.crop not in LETTERBOXES:
+        return None
+    layout = lay_out(image_size, preprocessing, view_size, room_px, enlarge)
+    return lambda dy, dx: Window(*layout.picture_place, *layout.picture_size)
 
 
 def roll(

@@ -33,6 +33,18 @@ class Window(NamedTuple):
     height: float
     width: float
 
+    def common(self, other: "Window") -> "Window":
+        """What two windows share; without height or width where they share nothing.
+
+        Example:
+            >>> Window(0, 0, 4, 8).common(Window(1, -2, 9, 5))
+            Window(y=1, x=0, height=3, width=3)
+        """
+        y, x = max(self.y, other.y), max(self.x, other.x)
+        height = min(self.y + self.height, other.y + other.height) - y
+        width = min(self.x + self.width, other.x + other.width) - x
+        return Window(y, x, max(0, height), max(0, width))
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -44,6 +56,8 @@ class Stage:
         dx: The same, to the right; only 0 where a motion has one axis.
         place: What a step is: the place of the view, for the table.
         window: What part of the still scene the view shows; None where it shows no upright rectangle of it.
+        picture: What part of the still scene is picture, and no bar or fill around it, when the view is taken there.
+            None where a view shows nothing but picture.
         home: The step whose answer the others are compared with: the deployed view, or the next one that may be shown.
     """
 
@@ -52,6 +66,7 @@ class Stage:
     dx: range
     place: Callable[[int, int], Place] = Place
     window: Callable[[int, int], Window] | None = None
+    picture: Callable[[int, int], Window] | None = None
     home: tuple[int, int] = (0, 0)
 
 

@@ -1,7 +1,7 @@
 """Masks from view to view: the classes of pixels, laid over one another as their views lie in the still scene."""
 
 from collections.abc import Sequence
-from math import nan
+from math import ceil, nan
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,20 @@ Later = Integer[np.ndarray, "later_height later_width"]
 Common = Integer[np.ndarray, "common_height common_width"]
 
 
+MOST_COUNTED = 2**16
+"""Classes of larger numbers are renumbered before they are counted."""
+
+WHOLE_PX = 1e-6
+"""Pixels that lie no farther apart are taken to lie on each other."""
+
+
 def aligned(before: Mask, after: Later, was: Window, now: Window) -> tuple[Common, Common]:
     """The part of the scene that both views show, on the later view's grid: what it was before, and what it is.
 
-    Each pixel of the later mask is paired with the earlier one's pixel that its centre falls into. Where the windows
-    are equally large and lie whole pixels apart, these are slices of both, and nothing is lost to sampling.
+    Where the windows are equally large and lie whole pixels apart, these are slices of both. Between pixels a mask says
+    nothing: the centre of a later pixel lies among those of up to four earlier ones, and if any of these has its class,
+    then that is what it was; else it was what the nearest is. So a border that stands still is not counted as one that
+    moves, only because it was looked at in other places. A later pixel whose centre lies among none is left out.
 
     Args:
         before: The earlier view's.
@@ -33,11 +42,46 @@ def aligned(before: Mask, after: Later, was: Window, now: Window) -> tuple[Commo
         >>> one, two = np.array([[1, 2, 3]]), np.array([[2, 3, 4]])
         >>> aligned(one, two, Window(0.0, 0.0, 1.0, 3.0), Window(0.0, 1.0, 1.0, 3.0))
         (array([[2, 3]]), array([[2, 3]]))
+        >>> aligned(one, two, Window(0.0, 0.0, 1.0, 3.0), Window(0.0, 0.3, 1.0, 3.0))
+        (array([[2, 3]]), array([[2, 3]]))
     """
-    rows = _under(before.shape[0], after.shape[0], was[0::2], now[0::2])
-    columns = _under(before.shape[1], after.shape[1], was[1::2], now[1::2])
-    (from_y, to_y), (from_x, to_x) = rows, columns
-    return before[np.ix_(from_y, from_x)], after[np.ix_(to_y, to_x)]
+    (nearest_y, others_y, to_y), (nearest_x, others_x, to_x) = (
+        _under(before.shape[axis], after.shape[axis], was[axis::2], now[axis::2]) for axis in (0, 1)
+    )
+    old, new = before[np.ix_(nearest_y, nearest_x)], after[np.ix_(to_y, to_x)]
+    for from_y in (nearest_y, others_y):
+        for from_x in (nearest_x, others_x):
+            if from_y is not None and from_x is not None and (old != new).any():
+                near = before[np.ix_(from_y, from_x)]
+                old = np.where(near == new, near, old)
+    return old, new
+
+
+def cut_out(mask: Mask, window: Window, part: Window) -> tuple[Common, Window]:
+    """The pixels of a mask whose centres lie in a part of the scene, and the window that these are.
+
+    Args:
+        mask: A view's.
+        window: The part of the scene that the view shows.
+        part: The part that is wanted.
+
+    Example:
+        >>> bars = np.array([[0], [7], [8], [0]])
+        >>> cut_out(bars, Window(-2.0, 0.0, 8.0, 2.0), Window(0.0, 0.0, 4.0, 2.0))
+        (array([[7],
+               [8]]), Window(y=0.0, x=0.0, height=4.0, width=2.0))
+    """
+    kept, sides = [], []
+    for axis in (0, 1):
+        (begin, length), (start, extent), count = window[axis::2], part[axis::2], mask.shape[axis]
+        px = length / count
+        low, high = (
+            min(max(ceil(round(end / px - 0.5, 6)), 0), count) for end in (start - begin, start + extent - begin)
+        )
+        kept.append(slice(low, max(low, high)))
+        sides.append((begin + low * px, max(0, high - low) * px))
+    (y, height), (x, width) = sides
+    return mask[kept[0], kept[1]], Window(y, x, height, width)
 
 
 def mean_iou(before: Mask, after: Mask) -> float:
@@ -50,6 +94,10 @@ def mean_iou(before: Mask, after: Mask) -> float:
     if not before.size:
         return nan
     count = int(max(before.max(), after.max())) + 1
+    if count > MOST_COUNTED:  # numbers like colours: they are counted without the gaps
+        _, packed = np.unique(np.stack([before, after]), return_inverse=True)
+        before, after = packed.reshape(2, *before.shape)
+        count = int(packed.max()) + 1
     old, new, shared = (np.bincount(m.ravel(), minlength=count) for m in (before, after, before[before == after]))
     either = old + new - shared
     shared, either = shared[either > 0], either[either > 0]
@@ -62,15 +110,16 @@ def compare_masks(shown: Shown, masks: Sequence[Mask]) -> dict[str, pa.Array]:
     Null at step 0.
 
     Args:
-        shown: The image, its windows known.
+        shown: The image, its windows known. Bars and fills around the picture are not compared.
         masks: One per view.
     """
     windows, rows = shown.windows or (), shown.rows
+    parts = [cut_out(*each) for each in zip(masks, windows, shown.pictures or windows, strict=True)]
     pixels, changed, miou = np.zeros(len(rows), int), np.zeros(len(rows), int), np.full(len(rows), nan)
     first = np.array([row.step == 0 for row in rows])
     for at in np.flatnonzero(~first).tolist():
-        was, now = rows[at - 1].view, rows[at].view
-        old, new = aligned(masks[was], masks[now], windows[was], windows[now])
+        (before, was), (after, now) = parts[rows[at - 1].view], parts[rows[at].view]
+        old, new = aligned(before, after, was, now)
         pixels[at], changed[at], miou[at] = old.size, (old != new).sum(), mean_iou(old, new)
     return {
         "pixels": pa.array(pixels, pa.int64(), mask=first),
@@ -81,10 +130,20 @@ def compare_masks(shown: Shown, masks: Sequence[Mask]) -> dict[str, pa.Array]:
 
 def _under(
     earlier: int, later: int, was: tuple[float | int, ...], now: tuple[float | int, ...]
-) -> tuple[Int[np.ndarray, "common"], Int[np.ndarray, "common"]]:
-    """Along one axis: the earlier view's pixels under the later view's pixel centres, and these pixels' numbers."""
+) -> tuple[Int[np.ndarray, "common"], Int[np.ndarray, "common"] | None, Int[np.ndarray, "common"]]:
+    """Along one axis: the earlier pixels nearest to later ones, the next nearest, and these later pixels' numbers.
+
+    The next nearest are None where all pixels lie on each other.
+    """
     (begin, length), (start, extent) = was, now
+    if not earlier or not later:
+        nothing = np.zeros(0, int)
+        return nothing, None, nothing
     # relative to the earlier view's corner first: exact for whole pixels, wherever in the scene they are
-    under = np.floor((start - begin + (np.arange(later) + 0.5) * (extent / later)) * (earlier / length)).astype(int)
-    common = np.flatnonzero((under >= 0) & (under < earlier))
-    return under[common], common
+    place = (start - begin + (np.arange(later) + 0.5) * (extent / later)) * (earlier / length) - 0.5
+    nearest = np.floor(place + 0.5).astype(int)
+    apart = place - nearest
+    on = np.abs(apart) <= WHOLE_PX
+    beyond = np.where(on, nearest, nearest + np.where(apart < 0, -1, 1))
+    common = np.flatnonzero((np.minimum(nearest, beyond) >= 0) & (np.maximum(nearest, beyond) < earlier))
+    return nearest[common], None if on.all() else beyond[common], common

@@ -3,13 +3,18 @@
 An object is *seen* where its score reaches the score threshold. It is *still there* a step later if it has a match
 whose score reaches the match threshold, which is lower: a box that falls from 0.51 to 0.49 has not vanished.
 
-How many objects or pixels are compared depends on the answers, so these are ratios of sums over images; the image is
-the unit of every interval. Sizes and distances are in px of the still scene: of the source for a camera, of the resized
-image for a crop.
+An object counts only if it lies *inside* what this view and its neighbours along the walk show: at the border objects
+leave the picture, and a model that then says so is right. Of a pair that is asked of the object that the pair is about:
+of the earlier one, and of what appeared of the later one. ``dropped_with_border`` leaves none out.
+
+How many objects or pixels are compared depends on the answers, so most of these are ratios of sums over images; what
+every pair or view has one of (``miou``, ``objects_per_view``) is averaged over each image first. The image is the unit
+of every interval. Sizes and distances are in px of the still scene: of the source for a camera, of the resized image
+for a crop.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,7 +22,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from shiftable.auditing.intervals import Estimate, Weighting, magnitude, rate
 from shiftable.auditing.metrics import ALL, METRICS, STEPPED
@@ -29,6 +34,9 @@ NUMBERS = ("score", "dscore", "dcx", "dcy", "dw", "dh")
 PerRow: TypeAlias = tuple[Float[np.ndarray, "row"], Float[np.ndarray, "row"]]
 """(numerators, denominators) per row of predictions; what is about a pair stands in the row of its second step."""
 
+PerObject: TypeAlias = tuple[Int[np.ndarray, "some"], Shaped[np.ndarray, "some"]]
+"""Which objects count, and what is averaged over them."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -38,6 +46,7 @@ class Found:
         views: The predictions.
         numbers: Columns of the objects: score, dscore, dcx, dcy, dw and dh, NaN where there is no match.
         match: Of each object, which one of the view before it is, or -1.
+        inside: Which objects lie in what their view and its neighbours show: see the table of objects.
         score_from: From which score on an object is seen.
         match_from: From which score on a match counts; 0 for key points, of which every match counts.
     """
@@ -45,6 +54,7 @@ class Found:
     views: Predictions
     numbers: Mapping[str, Float[np.ndarray, "object"]]
     match: Int[np.ndarray, "object"]
+    inside: Bool[np.ndarray, "object"]
     score_from: float
     match_from: float
 
@@ -75,20 +85,25 @@ class Found:
 
     @cached_property
     def first(self) -> Int[np.ndarray, "some"]:
-        """The objects that are seen and whose view has a next one."""
+        """The objects that are seen inside and whose view has a next one."""
         goes_on = np.append(self.views["step"][1:] > 0, False)
-        return np.flatnonzero(self.seen & goes_on[self.row])
+        return np.flatnonzero(self.seen & self.inside & goes_on[self.row])
 
     @cached_property
     def second(self) -> Int[np.ndarray, "some"]:
-        """The objects that are seen and whose view has one before it."""
-        return np.flatnonzero(self.seen & (self.views["step"] > 0)[self.row])
+        """The objects that are seen inside and whose view has one before it."""
+        return np.flatnonzero(self.seen & self.inside & (self.views["step"] > 0)[self.row])
 
     @cached_property
     def kept(self) -> Int[np.ndarray, "some"]:
-        """The objects that are, with a score of the match threshold at least, what was seen a step before."""
+        """The objects that are, with a score of the match threshold at least, what was seen inside a step before."""
         later = self.later[self.first]
         return np.asarray(later[(later >= 0) & self.reach(self.match_from)[later]])
+
+    @cached_property
+    def with_border(self) -> "Found":
+        """The same, as if every object were inside."""
+        return replace(self, inside=np.ones(len(self.inside), bool))
 
     def reach(self, score: float) -> Bool[np.ndarray, "object"]:
         """Which objects have this score; a float32 0.7 counts as 0.7."""
@@ -100,7 +115,8 @@ class Found:
         keep = pc.is_null(column) if control is None else pc.fill_null(pc.equal(column, control), False)
         objects = keep.to_numpy()[self.row]
         numbers = {name: values[objects] for name, values in self.numbers.items()}
-        return Found(self.views.of(control), numbers, self.match[objects], self.score_from, self.match_from)
+        kept = {"match": self.match[objects], "inside": self.inside[objects]}
+        return replace(self, views=self.views.of(control), numbers=numbers, **kept)
 
     def per_row(self, objects: Int[np.ndarray, "some"], values: np.ndarray | None = None, ahead: int = 0) -> np.ndarray:
         """The sum of values (or the number) of these objects, in their own row or ``ahead`` rows on."""
@@ -129,56 +145,66 @@ class ObjectMetric:
 
 
 def vanished(found: Found) -> PerRow:
-    """Share of the objects seen at one step that have no match of the match threshold at the next. 0 to 1."""
-    return _lost(found, found.match_from)
+    """Share of the objects seen inside at one step that have no match of the match threshold at the next. 0 to 1."""
+    return _ahead(found, *lost(found, found.match_from))
 
 
 def dropped(found: Found) -> PerRow:
-    """Share of the objects seen at one step that vanish or are no longer seen at the next. 0 to 1.
+    """Share of the objects seen inside at one step that vanish or are no longer seen at the next. 0 to 1.
 
     What an application with a fixed threshold loses.
     """
-    return _lost(found, found.score_from)
+    return _ahead(found, *lost(found, found.score_from))
+
+
+def dropped_with_border(found: Found) -> PerRow:
+    """As ``dropped``, of all objects: those that leave the picture too. 0 to 1.
+
+    At the border even a model without fault drops some, so this is for comparing with figures that leave none out.
+    """
+    return dropped(found.with_border)
 
 
 def appeared(found: Found) -> PerRow:
-    """Share of the objects seen at one step that have no match of the match threshold at the step before. 0 to 1."""
-    return _new(found, found.match_from)
+    """Share of the objects seen inside at one step that have no match of the match threshold at the one before.
+
+    0 to 1.
+    """
+    return _sums(found, *_new(found, found.match_from))
 
 
 def points_dropped(found: Found) -> PerRow:
-    """Share of the points seen at one step that are not seen at the next. 0 to 1."""
-    return _lost(found, found.score_from)
+    """Share of the points seen inside at one step that are not seen at the next. 0 to 1."""
+    return _ahead(found, *lost(found, found.score_from))
 
 
 def points_appeared(found: Found) -> PerRow:
-    """Share of the points seen at one step that were not seen at the step before. 0 to 1."""
-    return _new(found, found.score_from)
+    """Share of the points seen inside at one step that were not seen at the step before. 0 to 1."""
+    return _sums(found, *_new(found, found.score_from))
 
 
 def confidence_change(found: Found) -> PerRow:
-    """Mean absolute change of the score of objects seen at one step and still there at the next. 0 to 1.
+    """Mean absolute change of the score of objects seen inside at one step and still there at the next. 0 to 1.
 
     A key point is still there if its person is.
     """
-    return _mean(found, found.kept, np.abs(found.numbers["dscore"]))
+    return _sums(found, found.kept, np.abs(found.numbers["dscore"])[found.kept])
 
 
 def centre_error_px(found: Found) -> PerRow:
-    """Mean distance between the centres of an object seen at one step and still there at the next, in px."""
-    return _mean(found, found.kept, np.hypot(found.numbers["dcx"], found.numbers["dcy"]))
+    """Mean distance between the centres of an object seen inside at one step and still there at the next, in px."""
+    return _sums(found, *moved(found))
 
 
 def size_error_px(found: Found) -> PerRow:
     """Mean of the absolute changes of width and height of such objects, (``|dw|`` + ``|dh|``) / 2, in px."""
-    return _mean(found, found.kept, (np.abs(found.numbers["dw"]) + np.abs(found.numbers["dh"])) / 2)
+    changes = (np.abs(found.numbers["dw"]) + np.abs(found.numbers["dh"])) / 2
+    return _sums(found, found.kept, changes[found.kept])
 
 
 def point_error_px(found: Found) -> PerRow:
-    """Mean distance between the places of a point that is seen at both steps, in px."""
-    later = found.later[found.first]
-    both = later[(later >= 0) & found.seen[later]]
-    return _mean(found, both, np.hypot(found.numbers["dcx"], found.numbers["dcy"]))
+    """Mean distance between the places of a point that is seen at both steps, inside at the first, in px."""
+    return _sums(found, *moved(found, seen=True))
 
 
 def objects_per_view(found: Found) -> PerRow:
@@ -202,6 +228,7 @@ OBJECT_METRICS: Mapping[str, ObjectMetric] = {
     "vanished": ObjectMetric(vanished, ("detect",), "rate"),
     "appeared": ObjectMetric(appeared, ("detect",), "rate"),
     "dropped": ObjectMetric(dropped, ("detect",), "rate"),
+    "dropped_with_border": ObjectMetric(dropped_with_border, ("detect",), "rate"),
     "confidence_change": ObjectMetric(confidence_change, ("detect", "keypoints"), "magnitude"),
     "centre_error_px": ObjectMetric(centre_error_px, ("detect",), "magnitude"),
     "size_error_px": ObjectMetric(size_error_px, ("detect",), "magnitude"),
@@ -218,7 +245,10 @@ OBJECT_CONTROL_METRICS: Mapping[str, tuple[str, ...]] = {
     "segment": ("pixels_changed",),
     "keypoints": ("points_dropped", "confidence_change", "point_error_px"),
 }
-"""Task → what is reported of that which is no motion; a model that answers the same view alike has 0 in all of it."""
+"""Task → what is reported of that which is no motion too, and told apart by the place a step begins at.
+
+A model that answers the same view alike has 0 in all of it.
+"""
 
 
 def choose_object_metrics(task: str, walk: str, asked: Sequence[str] | None = None) -> list[str]:
@@ -234,12 +264,20 @@ def choose_object_metrics(task: str, walk: str, asked: Sequence[str] | None = No
     """
     for name in asked or ():
         if name in METRICS and name not in OBJECT_METRICS:
-            raise InputError(f"{name} is for models that score classes, this one's task is {task}", where="--metric")
+            raise InputError(
+                f"{name} is for models that score classes, this one's task is {task}",
+                where="--metric",
+                todo=f"take {_those_of(task)}",
+            )
         if name not in OBJECT_METRICS:
             raise unknown("metric", name, [name for name, metric in OBJECT_METRICS.items() if task in metric.tasks])
         metric = OBJECT_METRICS[name]
         if task not in metric.tasks:
-            raise InputError(f"{name} is for the task {' or '.join(metric.tasks)}, not {task}", where="--metric")
+            raise InputError(
+                f"{name} is for the task {' or '.join(metric.tasks)}, not {task}",
+                where="--metric",
+                todo=f"take {_those_of(task)}",
+            )
         if walk not in metric.walks:
             others = " or ".join(sorted(metric.walks))
             raise InputError(f"{name} is not defined on {walk} walks", where="--metric", todo=f"take --walk {others}")
@@ -266,13 +304,15 @@ def read_found(folder: str | Path, thresholds: Mapping[str, float]) -> Iterator[
             continue
         classes = int(table.schema.metadata[b"classes"])
         numbers: dict[str, np.ndarray] = {name: np.zeros(0) for name in NUMBERS}
-        match = np.zeros(0, int)
+        match, inside = np.zeros(0, int), np.zeros(0, bool)
         if "objects" in table.column_names:
-            objects = pq.read_table(Path(folder, "objects", path.name), columns=["match", *NUMBERS], partitioning=None)
+            columns = ["match", "inside", *NUMBERS]
+            objects = pq.read_table(Path(folder, "objects", path.name), columns=columns, partitioning=None)
             numbers = {name: objects[name].to_numpy() for name in NUMBERS}
             match = pc.fill_null(objects["match"], -1).to_numpy().astype(int)
+            inside = objects["inside"].to_numpy()
         score_from, match_from = (thresholds.get(f"{name}_threshold", 0.0) for name in ("score", "match"))
-        yield Found(Predictions(table, classes), numbers, match, score_from, match_from)
+        yield Found(Predictions(table, classes), numbers, match, inside, score_from, match_from)
 
 
 def measure_objects(shards: Iterable[Found], names: Sequence[str], seed: int = 0) -> dict[str, Estimate]:
@@ -305,23 +345,41 @@ def estimate_objects(
     return magnitude(numerators, denominators, weighting=metric.weighting, seed=seed, resamples=resamples)
 
 
-def _lost(found: Found, still_from: float) -> PerRow:
-    """Of what is seen at the first step of a pair, how much has no match of that score at the second; and all of it."""
+def lost(found: Found, still_from: float) -> PerObject:
+    """What is seen inside at the first step of a pair, and whether it has no match of that score at the second."""
     later = found.later[found.first]
-    gone = (later < 0) | ~found.reach(still_from)[later]
-    return found.per_row(found.first, gone, ahead=1), found.per_row(found.first, ahead=1)
+    return found.first, (later < 0) | ~found.reach(still_from)[later]
 
 
-def _new(found: Found, before_from: float) -> PerRow:
-    """Of what is seen at the second step of a pair, how much has no match of that score at the first; and all of it."""
+def moved(found: Found, seen: bool = False) -> PerObject:
+    """What is still there at the second step of a pair, and how far its centre has moved, in px.
+
+    Args:
+        found: The objects.
+        seen: Whether only those count that are seen at the second step too.
+    """
+    kept = found.kept[found.seen[found.kept]] if seen else found.kept
+    return kept, np.hypot(found.numbers["dcx"], found.numbers["dcy"])[kept]
+
+
+def _new(found: Found, before_from: float) -> PerObject:
+    """What is seen inside at the second step of a pair, and whether it has no match of that score at the first."""
     earlier = np.full(len(found.match), -1)
     has = found.later >= 0
     earlier[found.later[has]] = np.flatnonzero(has)
     before = earlier[found.second]
-    new = (before < 0) | ~found.reach(before_from)[before]
-    return found.per_row(found.second, new), found.per_row(found.second)
+    return found.second, (before < 0) | ~found.reach(before_from)[before]
 
 
-def _mean(found: Found, objects: Int[np.ndarray, "some"], values: Float[np.ndarray, "object"]) -> PerRow:
-    """The values of these objects of second steps, and their number."""
-    return found.per_row(objects, values[objects]), found.per_row(objects)
+def _sums(found: Found, objects: Int[np.ndarray, "some"], values: Shaped[np.ndarray, "some"]) -> PerRow:
+    """The values of these objects, and their number, in their own rows."""
+    return found.per_row(objects, values), found.per_row(objects)
+
+
+def _ahead(found: Found, objects: Int[np.ndarray, "some"], values: Shaped[np.ndarray, "some"]) -> PerRow:
+    """The same for objects of first steps, in the rows of the second."""
+    return found.per_row(objects, values, ahead=1), found.per_row(objects, ahead=1)
+
+
+def _those_of(task: str) -> str:
+    return ", ".join(name for name, metric in OBJECT_METRICS.items() if task in metric.tasks)

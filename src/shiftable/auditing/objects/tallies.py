@@ -10,17 +10,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from shiftable.auditing.intervals import Estimate
-from shiftable.auditing.objects.metrics import OBJECT_METRICS, Found, estimate_objects, per_image, read_found
+from shiftable.auditing.objects.metrics import (
+    OBJECT_CONTROL_METRICS,
+    OBJECT_METRICS,
+    Found,
+    estimate_objects,
+    moved,
+    per_image,
+    read_found,
+)
 from shiftable.auditing.results import read_audit
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-
-PHASE_METRICS: Mapping[str, tuple[str, ...]] = {
-    "detect": ("vanished", "confidence_change", "centre_error_px"),
-    "segment": ("pixels_changed",),
-    "keypoints": ("points_dropped", "confidence_change", "point_error_px"),
-}
-"""Task → what is told apart by the place a step begins at."""
 
 RESAMPLES = 500  # for many small estimates of which none decides anything
 
@@ -67,14 +68,15 @@ def error_by_phase(folder: str | Path, modulus: int) -> dict[str, list[Estimate 
 
     Args:
         folder: The audit of a detector, a segmenter or a key-point model.
-        modulus: What the offset of the step's begin is divided by, in px along the direction of the step: a stride of
-            the model, such as 8, 16 or 32.
+        modulus: What the offset of the step's begin is divided by, in px of the view along the direction of the step: a
+            stride of the model, such as 8, 16 or 32. How far the content has moved from the unmoved view is rounded to
+            whole px of the view, where the model's grid is, so pictures of different sizes can be put together.
 
     Returns:
-        Metric of `PHASE_METRICS` → an estimate for every remainder from 0; None where nothing was counted.
+        Metric of ``OBJECT_CONTROL_METRICS`` → an estimate for every remainder from 0; None where nothing was counted.
     """
     audit = read_audit(folder)
-    names = PHASE_METRICS[audit.model["task"]]
+    names = OBJECT_CONTROL_METRICS[audit.model["task"]]
     sums: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for found in _motion(folder, audit.model.get("thresholds", {})):
         phase, images = _phases(found, modulus), len(found.views.images)
@@ -118,10 +120,23 @@ def centre_errors(folder: str | Path, edges: Sequence[float]) -> Int[np.ndarray,
     audit = read_audit(folder)
     counts = np.zeros(len(edges), int)
     for found in _motion(folder, audit.model["thresholds"]):
-        kept = found.kept if audit.model["task"] == "detect" else found.kept[found.seen[found.kept]]
-        distance = np.hypot(found.numbers["dcx"], found.numbers["dcy"])[kept]
+        _, distance = moved(found, seen=audit.model["task"] == "keypoints")
         counts += np.bincount(np.searchsorted(edges, distance, side="right") - 1, minlength=len(edges))
     return counts
+
+
+def left_out(folder: str | Path) -> tuple[int, int]:
+    """(how many, of how many): the objects or points seen at the first step of a pair that reach the border.
+
+    Most metrics leave them out.
+
+    Args:
+        folder: The audit of a detector or a key-point model.
+    """
+    counted = everything = 0
+    for found in _motion(folder, read_audit(folder).model["thresholds"]):
+        counted, everything = counted + len(found.first), everything + len(found.with_border.first)
+    return everything - counted, everything
 
 
 def _motion(folder: str | Path, thresholds: Mapping[str, float]) -> Iterator[Found]:
@@ -129,12 +144,16 @@ def _motion(folder: str | Path, thresholds: Mapping[str, float]) -> Iterator[Fou
 
 
 def _phases(found: Found, modulus: int) -> Int[np.ndarray, "row"]:
-    """The whole px of the offset of each row's previous step, along the axis that moved, modulo this."""
-    offsets = np.stack([found.views["dy"], found.views["dx"]])
-    before = np.roll(offsets, 1, axis=1)
-    axis = np.where(offsets[0] != before[0], 0, 1)
-    along = before[axis, np.arange(before.shape[1])]
-    return np.asarray(np.mod(np.floor(along + 1e-9).astype(int), modulus))
+    """How far the content had moved in the view at each row's previous step, along the axis of the step, modulo this.
+
+    In whole px of the view; 0 where neither axis moves, as when a picture grows.
+    """
+    views = found.views
+    offsets = np.stack([views["dy"], views["dx"]])
+    down, right = offsets != np.roll(offsets, 1, axis=1)
+    before = np.roll(np.stack([views["view_y"], views["view_x"]]), 1, axis=1)
+    along = -np.where(down, before[0], np.where(right, before[1], 0))  # content moves down where views begin higher up
+    return np.asarray(np.mod(np.floor(along + 0.5 + 1e-6).astype(int), modulus))
 
 
 def _changes(found: Found, task: str) -> Iterator[tuple[float, float, WorstPair]]:

@@ -4,6 +4,8 @@ Their table of predictions has the columns of every audit that say where a view 
 scale, angle, frame), and
 
     objects: of detectors and key-point models, how many rows of the table of objects belong to this one;
+    view_y, view_x: where the view begins, in px of the view, counted from where the unmoved one does: window.y · view
+    height / window.height. Content that moved down by 2 px in the view has view_y = -2, whatever dy counts.
     pixels, changed, miou: of segmenters, how many pixels of this view the previous one shows too, how many of these are
     of another class than there, and the mean intersection over union of the classes in either; null at step 0.
 """
@@ -18,9 +20,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float64
 
-from shiftable.auditing.objects.detections import KEPT_FROM, tabulate_detections
 from shiftable.auditing.objects.detections import SCHEMA as OBJECTS
+from shiftable.auditing.objects.detections import tabulate_detections
 from shiftable.auditing.objects.masks import compare_masks
 from shiftable.auditing.objects.points import tabulate_poses
 from shiftable.auditing.predictions import SCHEMA, THRESHOLD
@@ -29,14 +32,14 @@ from shiftable.data import Sample
 from shiftable.engine import write_atomically
 from shiftable.errors import InputError
 from shiftable.models import Model
-from shiftable.models.answers import Detections, Poses
+from shiftable.models.answers import KEPT_FROM
+from shiftable.models.checked_answers import checked
 
-PLACE = pa.schema([SCHEMA.field(name) for name in ("image", "control", "walk", "step", "dy", "dx", "scale", "angle",
-                                                   "frame")])  # fmt: skip
+OF_EVERY_AUDIT = ("image", "control", "walk", "step", "dy", "dx", "scale", "angle", "frame")
+BEGINS = ("view_y", "view_x")
+PLACE = pa.schema([*map(SCHEMA.field, OF_EVERY_AUDIT), *((name, pa.float64()) for name in BEGINS)])
 MATCHED_FROM = 0.3
 """The score from which a match counts, where nobody says otherwise: an object that falls from 0.51 to 0.49 is there."""
-
-MOST_CLASSES = 2**16
 
 Tables = tuple[pa.Table, pa.Table | None]
 """The rows of predictions of one image, and of objects where the task has any."""
@@ -48,56 +51,30 @@ class Placing:
 
     Args:
         whose: Models of it, in words.
-        gather: From what a model answered to some views to one item per view.
+        gather: From checked answers to as many views to an array of one item per view.
         tabulate: The rows of one image.
         columns: What its predictions have beside the place.
         thresholds: Those it has.
     """
 
     whose: str
-    gather: Callable[[Any], np.ndarray]
+    gather: Callable[[Sequence[Any]], np.ndarray]
     tabulate: Callable[[Shown, np.ndarray], Tables]
     columns: pa.Schema
     thresholds: tuple[str, ...] = ()
 
 
-def gather_detections(answer: Any) -> np.ndarray:
-    """A detector's answers as an array of `Detections`."""
-    for each in (gathered := _listed(answer, Detections)):
-        count = len(each.scores)
-        if each.boxes.shape != (count, 4) or each.classes.shape != (count,):
-            raise InputError(
-                f"the model answers boxes {each.boxes.shape}, scores {each.scores.shape}, classes {each.classes.shape}",
-                todo="they must be (object, 4), (object,) and (object,)",
-            )
-        _check_numbers(each.boxes, each.scores)
+def gather_objects(answers: Sequence[Any]) -> np.ndarray:
+    """A list as an array of objects; np.array would look into them."""
+    gathered = np.empty(len(answers), dtype=object)
+    gathered[:] = list(answers)
     return gathered
 
 
-def gather_poses(answer: Any) -> np.ndarray:
-    """A key-point model's answers as an array of `Poses`."""
-    for each in (gathered := _listed(answer, Poses)):
-        if each.points.ndim != 3 or each.points.shape[0::2] != (len(each.scores), 3):
-            raise InputError(
-                f"the model answers points {each.points.shape} and scores {each.scores.shape}",
-                todo="they must be (person, point, 3) and (person,)",
-            )
-        _check_numbers(each.points, each.scores)
-    return gathered
-
-
-def gather_masks(answer: Any) -> np.ndarray:
-    """A segmenter's answers, in as few bytes as they fit into: an image's are all kept until the last is there."""
-    masks = np.asarray(answer)
-    if masks.ndim != 3 or masks.dtype.kind not in "iu":
-        raise InputError(
-            f"the model answers an array {masks.shape} of {masks.dtype}",
-            todo="a segmenter's must be the classes of pixels: whole numbers, (view, height, width)",
-        )
-    low, high = int(masks.min(initial=0)), int(masks.max(initial=0))
-    if low < 0 or high >= MOST_CLASSES:
-        raise InputError(f"the model answers class {low if low < 0 else high}", todo=f"give 0 to {MOST_CLASSES - 1}")
-    return masks.astype(np.uint8 if high < 256 else np.uint16)
+def gather_masks(answers: Sequence[Any]) -> np.ndarray:
+    """Masks in as few bytes as they fit into: an image's are all kept until the last is there."""
+    masks = np.stack(answers)
+    return masks.astype(np.min_scalar_type(int(masks.max(initial=0))))
 
 
 def _detections(shown: Shown, answers: np.ndarray) -> Tables:
@@ -118,9 +95,9 @@ COUNTED = pa.schema([("objects", pa.int32())])
 COMPARED = pa.schema([("pixels", pa.int64()), ("changed", pa.int64()), ("miou", pa.float64())])
 
 PLACED: Mapping[str, Placing] = {
-    "detect": Placing("detectors", gather_detections, _detections, COUNTED, ("score_threshold", "match_threshold")),
+    "detect": Placing("detectors", gather_objects, _detections, COUNTED, ("score_threshold", "match_threshold")),
     "segment": Placing("segmenters", gather_masks, _masks, COMPARED),
-    "keypoints": Placing("key-point models", gather_poses, _poses, COUNTED, ("score_threshold",)),
+    "keypoints": Placing("key-point models", gather_objects, _poses, COUNTED, ("score_threshold",)),
 }
 
 
@@ -225,15 +202,14 @@ def clear_drafts(audit: Path) -> None:
 
 def gathered(task: str, model: Model) -> Callable[[np.ndarray], np.ndarray]:
     """The model, its answers as an array with one checked item per view."""
+    which: Any = task
 
     def ask(views: np.ndarray) -> np.ndarray:
-        try:
-            items = PLACED[task].gather(model(views))
-        except InputError as error:
-            raise InputError(error.what, where=error.where or model.spec, todo=error.todo) from None
-        if len(items) != len(views):
-            raise InputError(f"answers {len(items)} times to {len(views)} views", where=model.spec)
-        return items
+        answers: Any = model(views)
+        if not isinstance(answers, list | tuple | np.ndarray) or len(answers) != len(views):
+            many = f"{len(answers)} answers" if isinstance(answers, list | tuple | np.ndarray) else "no list of answers"
+            raise InputError(f"{len(views)} views got {many}", where=model.spec, todo="give one per view")
+        return PLACED[task].gather([checked(each, which, model.view_size, model.spec) for each in answers])
 
     return ask
 
@@ -241,20 +217,15 @@ def gathered(task: str, model: Model) -> Callable[[np.ndarray], np.ndarray]:
 def _placed(shown: Shown, columns: Mapping[str, pa.Array]) -> pa.Table:
     """The rows of predictions: where each view was, and these columns."""
     rows = shown.rows
-    place = {name: [getattr(row, name) for row in rows] for name in PLACE.names if name != "image"}
+    place = {name: [getattr(row, name) for row in rows] for name in OF_EVERY_AUDIT if name != "image"}
+    place |= dict(zip(BEGINS, _begins(shown).tolist(), strict=True))
     arrays = {name: pa.array(values, PLACE.field(name).type) for name, values in place.items()}
     return pa.table({"image": pa.array([shown.sample.id] * len(rows), pa.string()), **arrays, **columns})
 
 
-def _listed(answer: Any, kind: type) -> np.ndarray:
-    """A list as an array of objects; np.array would look into them."""
-    if not isinstance(answer, list | tuple | np.ndarray) or not all(isinstance(each, kind) for each in answer):
-        raise InputError(f"the model answers no list of {kind.__name__}", todo="one per view, see models/answers.py")
-    gathered = np.empty(len(answer), dtype=object)
-    gathered[:] = list(answer)
-    return gathered
-
-
-def _check_numbers(*arrays: np.ndarray) -> None:
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise InputError("the model answers NaN or infinity", todo="look at its weights")
+def _begins(shown: Shown) -> Float64[np.ndarray, "2 row"]:
+    """(down, right): how much later than the unmoved view, which is the first, each row's begins, in px of the view."""
+    windows, views = shown.windows or (), [row.view for row in shown.rows]
+    here = np.array([windows[view] for view in views], float)
+    sizes = [shown.views[view].shape[:2] for view in views]
+    return np.asarray(((here[:, :2] - np.array(windows[0][:2])) * sizes / here[:, 2:]).T)
