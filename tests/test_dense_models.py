@@ -215,8 +215,8 @@ def test_ssdlite_answers_as_by_itself():
     assert (model.class_names[1], len(model.class_names)) == ("person", 91)
     view = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
     with torch.no_grad():
-        for name, biases in model.net.head.classification_head.named_parameters():
-            if name.endswith("bias"):  # random nets are of no opinion
+        for part, biases in model.net.head.classification_head.named_parameters():
+            if part.endswith("bias"):  # random nets are of no opinion
                 biases.normal_(std=4, generator=torch.Generator().manual_seed(0))
     (found,) = model(view[None])
     with torch.inference_mode():

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shiftable.auditing.motions import make_motion, rotating, subpixel
+from shiftable.auditing.motions import make_motion, rotating
 from shiftable.auditing.motions.floors import Floor, interpolation_floor
 from shiftable.models import Preprocessing
+
+subpixel = importlib.import_module("shiftable.auditing.motions.subpixel")  # the package has a function so called
 
 MODEL = Preprocessing(resize_px=256)
 VIEW = (64, 64)

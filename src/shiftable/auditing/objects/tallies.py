@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from shiftable.auditing.intervals import Estimate
+from shiftable.auditing.objects.detections import SAME_PX
 from shiftable.auditing.objects.metrics import (
     OBJECT_CONTROL_METRICS,
     OBJECT_METRICS,
@@ -159,7 +160,7 @@ def _phases(found: Found, modulus: int) -> Int[np.ndarray, "row"]:
 def _changes(found: Found, task: str) -> Iterator[tuple[float, float, WorstPair]]:
     """(change, second change, pair) of those that differ."""
     change, also = _differences(found, task)
-    rows = np.flatnonzero((change > 0) | (also > 0))
+    rows = np.flatnonzero((change > 0) | (also > SAME_PX))
     table = found.views.table.select(["image", "walk", "step"]).take(rows).to_pylist()
     for row, place in zip(rows, table, strict=True):
         pair = WorstPair(place["image"], place["walk"], place["step"], float(change[row]))
