@@ -476,9 +476,7 @@ def test_steps_are_folded_by_px_of_the_view(controls):
 
     def scene(height):
         picture = np.zeros((height, 64, 3), np.uint8)
-        picture[(height - 32) * 3 // 8 + 16 :] = (
-            255  # in the middle of the walk 24 px below the frame's top, in the view
-        )
+        picture[(height - 32) * 3 // 8 + 16 :] = 255  # half-way 24 px of the view below the top of the frame
         return Sample(str(height), None, lambda: picture)
 
     model = Answerer(on_a_grid, view_size=(64, 64), preprocessing=Preprocessing(resize_px=(64, 64), resampler="box"))
@@ -488,16 +486,11 @@ def test_steps_are_folded_by_px_of_the_view(controls):
     for row in written:
         assert row["view_y"] == pytest.approx(-row["dy"] * 64 / (int(row["image"]) - 32))
         assert row["view_x"] == 0
-    jumps = {}
-    for row in rows(audit.folder):
-        if row["control"] is None and row["dcy"]:
-            begin = next(v for v in written if (v["image"], v["step"]) == (row["image"], row["step"] - 1))
-            jumps.setdefault(int(np.floor(0.5 - begin["view_y"])) % 4, []).append(row["image"])
-    phases = error_by_phase(audit.folder, 4)["centre_error_px"]
-    moving = [at for at, found in enumerate(phases) if found.value > 0]
-    assert sorted(jumps) == moving
-    assert len(moving) < 4  # by px of the source all four would move
-    assert {image for images in jumps.values() for image in images} == {"96", "160", "288"}
+    values = [found.value for found in error_by_phase(audit.folder, 4)["centre_error_px"]]
+    # the box stands still in the view, and so moves in the scene by as little as the content does in the view, until it
+    # jumps: in every picture where the content has moved by 3 (of 4) px or more, however many px of the source
+    assert values[3] > 2
+    assert max(values[:3]) < 1.3
 
 
 def test_the_decoder_is_part_of_the_record():
@@ -510,7 +503,7 @@ def test_the_decoder_is_part_of_the_record():
 def test_detectors_are_not_compared_by_tables():
     model = answering(oracle(steps=3), true_box)
     audits = [sh.audit(model, SAMPLES[:2], steps=3) for _ in range(2)]
-    with pytest.raises(InputError, match="is of a detector.*read the reports side by side"):
+    with pytest.raises(InputError, match=r"is of a detector.*read the reports side by side"):
         check_comparable(audits)
     video = replace(audits[0], model={**audits[0].model, "task": "classify"}, motion={"name": "video"})
     with pytest.raises(InputError, match="is of videos"):
@@ -525,7 +518,7 @@ def test_who_fails_midway_says_on_which_image():
             raise InputError("breaks", where="decoder")
         return true_box(taken)
 
-    with pytest.raises(InputError, match="^decoder: breaks .asked about .*shapes/00002") as caught:
+    with pytest.raises(InputError, match=r"^decoder: breaks .asked about .*shapes/00002") as caught:
         sh.audit(answering(see, say), SAMPLES, steps=3, batch_size=2)
     assert "00000" not in str(caught.value)
 

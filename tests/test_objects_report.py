@@ -196,11 +196,17 @@ def test_the_headline_is_what_a_naive_count_gives(tmp_path):
         if row["match"] is not None and row["score"] >= 0.3
     }
     seen = [row for row in objects if row["score"] >= 0.5 and (row["image"], row["walk"], row["step"] + 1) in views]
+    everything, seen = seen, [row for row in seen if row["inside"]]
     gone = [row for row in seen if (row["image"], row["walk"], row["step"], row["object"]) not in kept]
     assert audit.metrics["vanished"].pairs == len(seen)
     assert 0 < len(gone) < len(seen)
     share = len(gone) / len(seen)
     assert f"loses {round(100 * share)} of 100 objects that it saw; shown the same picture again, none." in _h1(page)
+    assert 0 < len(seen) < len(everything)
+    left = f"left out: {len(everything) - len(seen):,} of {len(everything):,} objects."
+    whole, inner = (terms.figure_of(name, audit.metrics[name].value) for name in ("dropped_with_border", "dropped"))
+    assert left in page.read_text()
+    assert f"With those {whole} are no longer counted one step later, without them {inner}." in page.read_text()
     assert f"This rests on {len(seen):,} objects in {len(views) - 3:,} pairs of views of 3 images" in page.read_text()
 
 
@@ -241,18 +247,18 @@ def test_a_pair_says_what_became_of_each_object():
     assert ("kind 1", "new") in second
     assert ("kind 2", "kept") in first
     assert ("kind 2", "kept") in second
-    assert pair.title == "2 of 4 objects vanished, 1 object appeared"
+    assert pair.title == "1 of 3 objects vanished, 1 object appeared"
     assert "kind 1, score 0.80: no match in the second view" in pair.said
-    assert "kind 3, score 0.70: no match in the second view, at the border" in pair.said
+    assert "kind 3, score 0.70: no match in the second view, at the border, so it does not count" in pair.said
 
 
 def test_a_pair_of_points_has_lines_from_where_they_were():
-    def row(number, score, y, match=None):
+    def row(number, score, y, match=None, inside=True):
         return {"object": number, "class": number, "score": score, "x0": 5.0, "y0": y, "x1": 5.0, "y1": y,
-                "match": match}  # fmt: skip
+                "match": match, "inside": inside}  # fmt: skip
 
     view = {"image": "a", "dy": 0.0, "dx": 0.0, "scale": 1.0, "angle": 0.0}
-    before = [row(0, 0.9, 10.0), row(1, 0.8, 20.0), row(2, 0.2, 30.0)]
+    before = [row(0, 0.9, 10.0), row(1, 0.8, 20.0), row(2, 0.2, 30.0), row(3, 0.9, 47.0, inside=False)]
     after = [row(0, 0.9, 13.0, match=0), row(1, 0.3, 20.0, match=1), row(2, 0.9, 30.0, match=2)]
     pair = placed_pair(Rows((view, view), (before, after)), None, 0.5, SIZE)
     marks = {mark.name: mark for mark in pair.sides[1].marks}
@@ -260,6 +266,7 @@ def test_a_pair_of_points_has_lines_from_where_they_were():
     assert marks["point 0"].box[:2] == (5.0, 13.0)
     assert marks["point 1"].state == "gone"
     assert marks["point 2"].state == "new"
+    assert "point 3, score 0.90: no match in the second view, at the border, so it does not count" in pair.said
     assert pair.title == "1 point lost, 1 point new, the others move by 3.0 px on average"
 
 
@@ -297,6 +304,47 @@ def test_masks_need_the_model(tmp_path):
         key=lambda row: row["changed"] / row["pixels"],
     )
     assert f"{row['changed']:,} pixels of {row['pixels']:,} change class" in asked
+
+
+@pytest.mark.usefixtures("page_only")
+@pytest.mark.parametrize("letterbox", [False, True])
+def test_a_segmenter_without_fault_has_a_page(letterbox, tmp_path):
+    """Nothing changes: the headline, what it rests on and the controls say so, and no interval is made up."""
+
+    def by_colour(views):
+        return (views[..., 0] // 26).astype(np.int64)
+
+    fitting = Preprocessing(crop="letterbox") if letterbox else Preprocessing(resize_px=60)
+    samples = _samples(3) if not letterbox else [Sample(str(at), None, each.read) for at, each in enumerate(
+        pictures(3, (SIZE[0] + 8, 40)))]  # fmt: skip
+    model = Fake(by_colour, task="segment", preprocessing=fitting)
+    audit = sh.audit(model, samples, motion="camera" if letterbox else "crop", steps=9, out=tmp_path)
+    page = write_objects_report(audit, samples=samples, model=model)
+    assert "0 % of the pixels that fake sorts change class; shown the same picture again, none." in _h1(page)
+    assert "This rests on 24 pairs of views of 3 images." in page.read_text()
+    assert "No pixel changed class." in page.read_text()
+
+
+@pytest.mark.usefixtures("page_only")
+def test_a_segmenters_headline_and_controls_are_what_the_tables_say(tmp_path):
+    audit, model = _audit("segment", tmp_path)
+    page = write_objects_report(audit, samples=_samples(3), model=model)
+    moved = [row for row in _rows(audit, "predictions") if row["control"] is None and row["step"]]
+    share = sum(row["changed"] for row in moved) / sum(row["pixels"] for row in moved)
+    found = audit.metrics["pixels_changed"]
+    assert found.value == pytest.approx(share)
+    assert f"{100 * share:.1f} % of the pixels that fake sorts change class" in _h1(page)
+    assert f"it is between {100 * found.low:.1f} and {100 * found.high:.1f} %." in page.read_text()
+    jpeg = audit.controls["jpeg"]["pixels_changed"]
+    assert terms.figure_of("pixels_changed", jpeg.value) in page.read_text()
+
+
+@pytest.mark.usefixtures("page_only")
+def test_charts_fold_by_px_of_the_view(tmp_path):
+    audit, _ = _audit("detect", tmp_path, motion="camera")
+    text = write_objects_report(audit, samples=_samples(3)).read_text("utf-8")
+    assert "offset modulo 8, px of the view" in text
+    assert "in px of the view, which the grid lies on" in text
 
 
 # What may go wrong

@@ -194,26 +194,28 @@ def no_map(spec: str) -> InputError:
 
 
 def _survey(net: nn.Module, view_px: tuple[int, int], spec: str, seed: int) -> tuple[Survey, tuple[int, str] | None]:
-    """Probes long enough to tell what is global from what only reaches far."""
+    """Probes long enough to tell what is global from what only reaches far, and the first global call."""
     channels = input_channels(net)
     unit = _unit(net, channels, max(view_px), seed)
+    survey, blamed = _look(net, channels, unit, seed, numbers=False)
+    if blamed is not None and blamed[1] != "fixed" and _only_nan(survey, blamed[0]):
+        return _look(net, channels, unit, seed, numbers=True)
+    return survey, blamed
+
+
+def _look(net: nn.Module, channels: int, unit: int, seed: int, numbers: bool) -> tuple[Survey, tuple[int, str] | None]:
     short, until = 8 * unit, None
     while True:
         probes = tuple(_probe(net, channels, unit, axis, short, until, seed) for axis in (0, 1))
-        survey = Survey(net, channels, unit, probes, _mode(probes))  # type: ignore[arg-type]
+        mode: Mode = "changed" if numbers else _mode(probes)
+        survey = Survey(net, channels, unit, (probes[0], probes[1]), mode)
         blamed = _first_global(survey)
         if blamed is None and until is not None:
             until = None  # what was everywhere only reaches far: look further
         elif blamed is not None and blamed[1] == "full" and 2 * short < LONGEST_PX:
             short, until = 2 * short, blamed[0]
         else:
-            break
-    if blamed is None or blamed[1] == "fixed" or not _only_nan(survey, blamed[0]):
-        return survey, blamed
-    if until is not None:
-        probes = tuple(_probe(net, channels, unit, axis, short, None, seed) for axis in (0, 1))
-    numbers = Survey(net, channels, unit, probes, "changed")  # type: ignore[arg-type]
-    return numbers, _first_global(numbers)
+            return survey, blamed
 
 
 def _only_nan(survey: Survey, index: int) -> bool:

@@ -138,7 +138,10 @@ def _plan(grids: tuple[Grid, Grid], image: Pair, tile: Pair, spec: str) -> Plan:
             where=spec,
             todo="show it whole",
         )
-    return Plan(image, tile, cuts(grids[0], image[0], tile[0], 0), cuts(grids[1], image[1], tile[1], 1))
+    try:
+        return Plan(image, tile, cuts(grids[0], image[0], tile[0], 0), cuts(grids[1], image[1], tile[1], 1))
+    except InputError as error:
+        raise InputError(error.what, where=spec, todo=error.todo) from None
 
 
 def _nothing_to_plan(found: Tiling, asked: Pair | None) -> None:

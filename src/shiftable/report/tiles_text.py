@@ -109,7 +109,7 @@ def _checked(check: Check) -> list[str]:
 def _planned(plan: Plan) -> list[str]:
     return [
         f"An image of {_pair(plan.image_px)} px: {plan.tiles} tiles of {_pair(plan.tile_px)} px, "
-        f"{plan.work - 1:.0%} of its pixels calculated more than once.",
+        f"together {plan.work:.2f} times its pixels.",
         f"rows begin at {_starts(plan.rows)}",
         f"columns begin at {_starts(plan.columns)}",
     ]
