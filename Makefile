@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SHARED ?= ../shared
 
-.PHONY: venv demo test torch-free lint bench demo-model seven-models coverage kills clean
+.PHONY: venv demo test torch-free lint bench demo-model seven-models moves coverage kills clean
 
 venv: $(READY)
 
@@ -34,12 +34,17 @@ bench: venv  ## ratios, each within one run; see benchmarks/
 	$(BIN)/python benchmarks/audit_memory.py
 	$(BIN)/python benchmarks/http_speed.py
 	$(BIN)/python benchmarks/backend_speed.py $(SHARED)
+	$(BIN)/python benchmarks/motion_speed.py $(SHARED)
+	$(BIN)/python benchmarks/video.py $(SHARED)
 
 demo-model: venv  ## train the embedded model again, from nothing
 	$(BIN)/python scripts/train_demo.py
 
 seven-models: venv  ## audit the shared classifiers under three motions; writes docs/seven_models/*.html
 	$(BIN)/python scripts/seven_models.py $(SHARED)
+
+moves: venv  ## scale, rotation, fractions of a pixel, video, detectors … on the shared models: docs/everything_that_moves.md
+	$(BIN)/python scripts/everything_that_moves.py $(SHARED)
 
 coverage: venv  ## do 95 % intervals hold the truth 95 times in 100? writes docs/coverage.md
 	$(BIN)/python scripts/coverage.py

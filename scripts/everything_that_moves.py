@@ -32,7 +32,7 @@ DEEPLAB = [
     *("--preprocessing", "resize_px=[513,513]"),
 ]
 MOVENET = [
-    *("{shared}/models/movenet_single_pose_lightning_ptq.tflite", SCENES, "--task", "keypoints"),
+    *("{shared}/models/movenet_single_pose_lightning_ptq.tflite", "{out}/people", "--task", "keypoints"),
     *("--decoder", "examples/movenet.py:decode", "--preprocessing", "resize_px=[192,192]"),
 ]
 CLASSIFIERS = ("squeezenet1_1", "mobilenetv2_float")
@@ -65,7 +65,7 @@ AUDITS: dict[str, list[str]] = {
         *("--motion", "camera", *SIDEWAYS, "--steps", "17"),
     ],
     "deeplab/scenes": [*DEEPLAB, "--motion", "camera", *SIDEWAYS, "--steps", "17"],
-    "movenet/scenes": [*MOVENET, "--motion", "camera", *SIDEWAYS, "--steps", "17"],
+    "movenet/people": [*MOVENET, "--motion", "camera", *SIDEWAYS, "--steps", "17"],
 }
 """Folder below ``--out`` → the words of the command, after ``shiftable audit``."""
 
@@ -88,12 +88,14 @@ def main() -> None:
 
 
 def link_scenes(shared: Path, out: Path) -> None:
-    """The photographs of the shared scenes, without the masks that lie beside two of them."""
-    (out / "scenes").mkdir(parents=True, exist_ok=True)
-    for path in sorted((shared / "data/scenes").iterdir()):
-        link = out / "scenes" / path.name
-        if not path.stem.endswith("_mask") and not link.exists():
-            link.symlink_to(path.resolve())
+    """The photographs of the shared scenes, without the masks beside two of them; and those of one person apart."""
+    photos = [path for path in sorted((shared / "data/scenes").iterdir()) if not path.stem.endswith("_mask")]
+    folders = {"scenes": photos, "people": [path for path in photos if path.stem in ("people", "squat")]}
+    for name, paths in folders.items():
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            if not (out / name / path.name).exists():
+                (out / name / path.name).symlink_to(path.resolve())
 
 
 def print_row(name: str, found: Audit) -> None:

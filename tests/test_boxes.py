@@ -139,6 +139,8 @@ BAD = {
     "COCO huge": ("a.json", coco(edges=[(1, 2, 10**400, 4, "field")]), r"annotations\[0\]: .* not four numbers"),
     "COCO flat": ("a.json", coco(edges=[(1, 2, 9, 2, "field")]), r"annotations\[0\]: .* is empty"),
     "COCO id": ("a.json", coco(images=[{"id": [7], "file_name": "a"}]), r"images\[0\]: an id is no number"),
+    "COCO two ids": ("a.json", coco(images=[{"id": 7, "file_name": n} for n in "ab"]), r"image id 7 is there twice"),
+    "COCO inf": ("a.json", coco(images=[{"id": 7, "file_name": "a", "width": float("inf"), "height": 3}]), r"whole num"),
     "COCO twice": ("a.json", coco(images=[{"id": n, "file_name": "a"} for n in (7, 8)]), r"a is there twice"),
 }  # fmt: skip
 
@@ -178,6 +180,48 @@ def test_entities_are_refused_before_they_grow(encoding, written):
 
 def test_a_doctype_alone_is_harmless(written):
     assert read_boxes(written("a.xml", voc(head="<!DOCTYPE annotation>")))["a.jpg"]
+
+
+def test_numbers_too_large_for_floats_are_one_short_line(written):
+    for bbox in ([0.5, 2, 10**400, 4], [10**4200, 2, 10**400, 4], [1, 2, float("inf"), 4]):
+        text = coco(annotations=[{"image_id": 7, "category_id": 3, "bbox": bbox}])
+        with pytest.raises(InputError, match="not four numbers") as error:
+            read_boxes(written("a.json", text))
+        assert len(str(error.value)) < 500
+    sized = coco(images=[{"id": 7, "file_name": "a", "width": 10**400, "height": 3}])
+    with pytest.raises(InputError, match="no two whole numbers") as error:
+        read_boxes(written("a.json", sized))
+    assert len(str(error.value)) < 400
+
+
+def test_small_liberties_are_taken(written):
+    expected = tuple(Box(*edges, (HEIGHT, WIDTH)) for edges in EDGES)
+    assert read_boxes(written("f.xml", voc(size=(f"{WIDTH}.0", f" {HEIGHT}.0 "))))["a.jpg"] == expected
+    with pytest.raises(InputError, match=r"319×450\.5 is no two whole"):
+        read_boxes(written("f.xml", voc(size=(450.5, HEIGHT))))
+    named = voc().replace("<annotation>", '<annotation xmlns="http://example.org/voc">')
+    assert read_boxes(written("n.xml", named))["a.jpg"] == expected
+    loose = table().replace("file,xmin,ymin", " file, xmin ,ymin").replace("a.jpg,", "sub\\a.jpg , ")
+    assert read_boxes(written("a.csv", loose))["sub/a.jpg"] == expected
+
+
+def test_other_xml_in_a_folder_is_left_out(written):
+    written("it/a.xml", voc())
+    folder = written("it/feed.xml", "<rss/>").parent
+    assert list(read_boxes(folder)) == ["a.jpg"]
+    with pytest.raises(InputError, match=r"b\.xml: no VOC annotation \(it begins with <rss>\)"):
+        read_boxes(written("other/b.xml", "<rss/>").parent)
+
+
+def test_xml_that_speaks_of_a_file_that_is_gone_is_found_by_its_own_name(written):
+    written("it/sub/new.xml", voc("old.jpg"))
+    written("it/b.xml", voc("a.jpg", edges=[(1, 1, 5, 5, "x")]))
+    boxes = read_boxes(written("it/c.xml", voc("c.jpg")).parent)
+    samples = box_samples(_named("sub/new.jpg", "a.jpg", "b.jpg", "c.jpg", "new.jpg"), boxes)
+    # b.xml is of a.jpg, which is here, so b.jpg is not annotated
+    assert [sample.boxes and len(sample.boxes) for sample in samples] == [2, 1, None, 2, None]
+    alone = read_boxes(written("d.xml", voc("old.jpg")))
+    assert box_samples(_named("d.png"), alone)[0].boxes == alone["old.jpg"]
 
 
 def _named(*names):

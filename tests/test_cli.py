@@ -234,6 +234,43 @@ def test_parity_names_a_planted_fault(run, export, tmp_path):
     assert (tmp_path / "parity" / "report.html").exists()
 
 
+def test_tiles_of_the_demo(run):
+    code, out, _ = run("tiles", "demo")
+    assert code == 0
+    assert "total stride" in out
+    code, out, _ = run("tiles", "demo", "--format", "json")
+    assert code == 0
+    assert json.loads(out)["spec"] == "demo"
+
+
+def test_trace_of_the_demo(run, tmp_path):
+    code, out, _ = run("trace", "demo", "shapes", "--motion", "crop", "--steps", 5)
+    assert code == 0
+    assert out.startswith("crop: ")
+    assert (tmp_path / "traces" / "demo-shapes" / "trace.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("trace", "demo", "shapes", "--motion", "crpo"), "unknown motion 'crpo'"),
+        (("trace", "demo", "shapes", "--start", "2"), "--start: a start is a clip's"),
+        (("trace", "demo", "clip.mp4", "--steps", "5"), "--steps: a clip that goes frame by frame has no steps"),
+        (("tiles", "net.onnx"), "net.onnx: only PyTorch nets can be looked into"),
+        (("tiles", "demo", "--image-size", "abc"), "--image-size: 'abc' is no size"),
+        (("audit", "demo", "notes.txt", "--motion", "video"), "notes.txt"),
+        (("audit", "demo", "notes.txt", "--motion", "video", "--steps", "5"), "a video have no steps"),
+        (("audit", "no/model", "shapes", "--boxes", "boxes.csv"), "--boxes: crop uses no boxes"),
+        (("audit", "no/model", "shapes", "--motion", "keep-box", "--walk", "grid"), "keep-box has no grid"),
+    ],
+)
+def test_slips_of_every_command_are_one_line(run, tmp_path, arguments, says):
+    (tmp_path / "notes.txt").write_text("not a video")
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert says in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

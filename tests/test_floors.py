@@ -56,6 +56,19 @@ def test_what_copies_pixels_has_no_floor(name):
     assert interpolation_floor(make_motion("scale", on="canvas"), MODEL, VIEW) is None
 
 
+def test_a_seam_that_eats_the_view_leaves_nothing_to_measure():
+    assert interpolation_floor(make_motion("subpixel", on="roll", step=32), MODEL, (32, 32)) is None
+    for step in (6, 16, 32):  # fewer steps, but some
+        assert 0 <= floor_of("subpixel", on="roll", step=step).share < 1 / 3
+
+
+@pytest.mark.parametrize(("name", "options"), [("subpixel", {"step": 1 / 64}), ("rotate", {"step": 0.01})])
+def test_the_smallest_steps_have_a_floor_or_none(name, options):
+    for view_size in ((4, 4), (32, 32)):
+        found = interpolation_floor(make_motion(name, **options), MODEL, view_size)
+        assert found is None or np.isfinite(list(found.to_json().values())).all()
+
+
 def test_nearest_pixels_are_found_out(monkeypatch):
     good = floor_of("subpixel")
     monkeypatch.setattr(subpixel, "RESAMPLER", "nearest")

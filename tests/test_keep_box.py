@@ -159,14 +159,20 @@ def _crop_of(image, how, view):
     ("box", "says"),
     [
         (Box(0, 0, 131, 90), "no two places of the view show the whole box: it has 64×93 px, the view 32×40 px"),
-        (Box(0, 0, 132, 9), "leaves the image .90×131 px."),
-        (Box(-1, 0, 13, 9), "leaves the image"),
+        (Box(0, 0, 132.5, 9), "leaves the image .90×131 px."),
+        (Box(-1.5, 0, 13, 9), "leaves the image"),
+        (Box(131, 0, 132, 9), "leaves the image"),
         (Box(0, 0, 9, 9, None, (131, 90)), "it is 90×131 px, but 131×90 px where its box was drawn"),
     ],
 )
 def test_boxes_that_can_not_be_kept_are_told(box, says):
     with pytest.raises(InputError, match=says):
         _stage(box)
+
+
+def test_a_pixel_beyond_the_image_is_cut_off():
+    assert largest_box([Box(-1, -0.5, 132, 9, "it")], (90, 131)) == Box(0, 0, 131, 9, "it")
+    assert _stage(Box(-1, -1, 9, 9)).dy == _stage(Box(0, 0, 9, 9)).dy
 
 
 def test_images_without_a_box_and_small_images_are_told():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from html import unescape
@@ -15,9 +16,9 @@ from PIL import Image
 import shiftable as sh
 from shiftable.auditing import METRICS, show_again
 from shiftable.auditing.metrics import FRAMES
-from shiftable.auditing.motions import MOTIONS
+from shiftable.auditing.motions import MOTIONS, make_motion
 from shiftable.auditing.motions.stage import Place, Stage
-from shiftable.auditing.walks import lay_walks
+from shiftable.auditing.walks import lay_walks, make_walk
 from shiftable.data import Box, Sample
 from shiftable.errors import InputError
 from shiftable.report import provenance, wording
@@ -454,6 +455,69 @@ def test_the_command_has_no_options_that_were_not_taken(command, tmp_path):
     assert "None" not in words
     assert ("--direction" in words) == (command["motion"] == "crop")
     assert ("--step 0.5" in words) == ("step" in command)
+
+
+@pytest.mark.usefixtures("page_only")
+def test_the_command_says_what_the_record_knows(tmp_path):
+    (tmp_path / "photos").mkdir()
+    rows = ["file,xmin,ymin,xmax,ymax"]
+    for sample in _samples(3):
+        Image.fromarray(sample.read()).save(tmp_path / "photos" / f"{sample.id}.png")
+        rows.append(f"{sample.id}.png,8,8,14,12")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("\n".join(rows))
+    plain = {"images": tmp_path / "photos", "motion": "keep-box", "steps": 5}
+    audit = sh.audit(MODEL, **plain, boxes=boxes, out=tmp_path / "usual")
+    words = shlex.split(provenance.command(audit))
+    assert words[words.index("--boxes") + 1] == str(boxes)
+    assert not {"--metric", "--no-controls", "--no-enlarge", "--strict", "--keep-scores"} & set(words)
+    audit = sh.audit(
+        MODEL, **plain, boxes=str(boxes), metrics=["mac", "margin"], controls=False, enlarge=False, strict=True,
+        keep_scores=True, out=tmp_path / "unusual",
+    )  # fmt: skip
+    said = provenance.command(audit)
+    assert said.endswith("--no-controls --no-enlarge --strict --keep-scores --metric mac --metric margin")
+    assert "<code>--preprocessing</code>" in sh.write_report(audit).read_text("utf-8")
+    by_hand = {f"{sample.id}.png": (Box(8.0, 8.0, 14.0, 12.0),) for sample in _samples(3)}
+    assert provenance.command(sh.audit(MODEL, **plain, boxes=by_hand, out=tmp_path / "hand")) is None
+
+
+@pytest.mark.parametrize(
+    ("motion", "walk", "said"),
+    [
+        ("crop", "random", "both places drawn at random, at most 31 px apart on each axis"),
+        ("keep-box", "random", "both places drawn at random, at most 31 px apart on each axis"),
+        ("rotate", "random", "both angles drawn at random, at most 31° apart"),
+        ("rotate", "pairs", "1° apart: an angle drawn at random, and one step further"),
+        ("scale", "pairs", "a size drawn at random, and one step further"),
+    ],
+)
+def test_walks_are_told_in_the_motions_words(swept, motion, walk, said):
+    moving = make_motion(motion)
+    walk = make_walk(walk, axes=moving.axes).to_json()
+    audit = replace(swept[0], motion={"name": motion, **moving.options}, walk=walk)
+    assert wording.walk_words(audit).endswith(said)
+
+
+def test_one_note_where_boxes_left_no_walk(tmp_path):
+    boxes = [Box(8.0, 8.0, 14.0, 12.0), Box(10.0, 0.0, 16.0, 20.0)]
+    samples = [replace(sample, boxes=(box,)) for sample, box in zip(_samples(2), boxes, strict=True)]
+    (note,) = sh.audit(MODEL, samples, motion="keep-box", steps=5, out=tmp_path / "a").warnings
+    assert note.startswith("1 of 2 images were skipped")
+    unknown = replace(_samples(3)[2], boxes=None)
+    notes = sh.audit(MODEL, [*samples, unknown], motion="keep-box", steps=5, out=tmp_path / "b").warnings
+    assert "1 of 3 images have no two places that show the whole box" in notes
+
+
+@pytest.mark.usefixtures("page_only")
+def test_only_own_figures_are_deleted(tmp_path):
+    audit = sh.audit(MODEL, _samples(3), out=tmp_path)
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    for name in ("worst-1.png", "worst-of-all.png", "my.png"):
+        (figures / name).touch()
+    sh.write_report(audit)
+    assert {path.name for path in figures.iterdir()} == {"worst-of-all.png", "my.png"}
 
 
 # Pictures

@@ -98,6 +98,8 @@ def test_a_constant_image_stays_constant(preprocessing, view_size):
 def test_the_whole_circle_and_no_more():
     assert stage_of(MODELS["as it is"], (32, 32)).dy == range(-180, 181)
     assert stage_of(MODELS["as it is"], (32, 32), step=50.0).dy == range(-3, 4)
+    for step in (0.01, 0.1, 0.3):
+        assert stage_of(MODELS["as it is"], (32, 32), step=step).dy[-1] == round(180 / step)
 
 
 @pytest.mark.parametrize(("steps", "step"), [(2, 0.5), (33, 1.0), (33, 4.0), (9, 30.0), (12, 40.0), (33, 10.0)])
@@ -127,8 +129,8 @@ def test_room_is_no_more_than_a_turn_needs(view_size, step):
 
 
 def test_refuses_what_it_can_not_do():
-    for step in (0, -1.0, 181.0, float("nan")):
-        with pytest.raises(InputError, match="give a number above 0, in degrees, at most 180"):
+    for step in (0, -1.0, 0.009, 181.0, float("nan")):
+        with pytest.raises(InputError, match="give 0.01 to 180 degrees"):
             make_motion("rotate", step=step)
     with pytest.raises(InputError, match="the motion rotate has no on"):
         make_motion("rotate", on="crop")

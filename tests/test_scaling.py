@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shiftable.auditing.motions import make_motion
+from shiftable.auditing.motions import make_motion, motion_remarks
 from shiftable.auditing.motions.canvas import FILLS, picture_size
 from shiftable.auditing.showing import Show
 from shiftable.auditing.walks import Walk
@@ -140,6 +140,30 @@ def test_a_picture_on_a_canvas_grows_by_a_pixel_and_keeps_its_corner(fill):
     assert stage.dy[0] == -7  # half of 15 px, rounded up
     height, width = picture_size((90, 131), 15 + stage.dy[-1] + 1)
     assert top + height > 32 or left + width > 40
+
+
+@pytest.mark.parametrize("size", [(90, 131), (72, 128), (128, 72), (100, 100), (40, 100), (10, 200)], ids=str)
+def test_a_usual_canvas_has_room_for_the_usual_walk(size):
+    image = np.zeros((*size, 3), np.uint8)
+    stage = stage_of(image=image, view_size=(224, 224), on="canvas")
+    assert stage.dy[0] <= -16
+    assert stage.dy[-1] >= 16
+    show = Show(make_motion("scale", on="canvas"), Walk(direction=None, axes=1), MODELS["squash"], (224, 224))
+    rows = [row for row in show(0, Sample("it", None, lambda: image)).rows if row.control is None]
+    assert len({row.scale for row in rows}) == 33  # of a long image, too: no two places are the same
+
+
+def test_a_picture_is_as_large_as_on_a_canvas_that_stands_still_where_that_has_room():
+    still = make_motion("canvas").stage(IMAGE, MODELS["squash"], (224, 224), (0, 0), True)
+    np.testing.assert_array_equal(stage_of(view_size=(224, 224), on="canvas").view(0, 0), still.view(0, 0))
+
+
+def test_only_a_letterbox_has_a_step_0_that_is_not_the_deployed_view():
+    letterbox, usual = Preprocessing(crop="letterbox"), Preprocessing(resize_px=45)
+    assert "not exactly the deployed view" in " ".join(motion_remarks(make_motion("scale"), letterbox))
+    assert not motion_remarks(make_motion("scale"), usual)
+    assert not motion_remarks(make_motion("scale"))
+    assert not motion_remarks(make_motion("scale", on="canvas"), letterbox)
 
 
 def test_noise_stays_while_the_picture_grows():

@@ -1,5 +1,7 @@
 """Fractions of a pixel add up to pixels, and whole pixels are copied."""
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,8 @@ from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import resize
+
+subpixel_module = importlib.import_module("shiftable.auditing.motions.subpixel")  # the package has a function so called
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (90, 131, 3), dtype=np.uint8)  # neither square nor symmetric
@@ -205,6 +209,58 @@ def test_a_walk_needs_only_a_few_resizes(monkeypatch):
     assert len(parts) == 8
 
 
+@pytest.mark.parametrize("name", ["shrunk", "as it is", "letterbox"])
+@pytest.mark.parametrize("room", [(0, 0), (1, 6), (40, 30)], ids=str)
+def test_every_view_is_cut_from_one_scene_whatever_the_room(name, room):
+    """Views are put together from blocks: but for roundings, they are those of the scene resized at once."""
+    from shiftable.auditing.motions.interpolation import find_source, whole_and_rest
+    from shiftable.auditing.motions.stage import Window
+
+    stage, source = stage_of(preprocessing=MODELS[name], room=room), find_source(IMAGE, MODELS[name], VIEW, room, True)
+    (height, width), (top, left) = source.size, source.place
+    for i in range(stage.dy[0], stage.dy[-1] + 1, 3):
+        j = stage.dx[(5 * i) % len(stage.dx)]
+        (y, down), (x, right) = whole_and_rest(top - i / 8), whole_and_rest(left - j / 8)
+        rows, columns = height - (down > 0), width - (right > 0)
+        scene = source.part(Window(down, right, rows, columns), (rows, columns), "lanczos")
+        view = stage.view(i, j)
+        assert abs(view.astype(int) - scene[y : y + 32, x : x + 40]).max() <= 1
+        if i + 8 in stage.dy:
+            np.testing.assert_array_equal(stage.view(i + 8, j)[1:], view[:-1])
+
+
+def test_parts_of_resized_columns_are_the_same_bytes():
+    from shiftable.auditing.motions.interpolation import find_source
+    from shiftable.auditing.motions.stage import Window
+
+    source = find_source(IMAGE, MODELS["shrunk"], VIEW, (8, 8), True)
+    for x, y in [(0, 0), (3.125, 2.5), (17.3, 20.7)]:
+        at_once = source.part(Window(y, x, 32, 40), VIEW, "lanczos")
+        np.testing.assert_array_equal(
+            source.columns(x, 40, "lanczos").part(Window(y, 0, 32, 40), VIEW, "lanczos"), at_once
+        )
+
+
+def test_only_what_the_room_is_for_is_resized(monkeypatch):
+    from shiftable.auditing.motions.interpolation import Source
+
+    sizes = []
+    part = Source.part
+    monkeypatch.setattr(
+        Source, "part", lambda self, window, size, how: sizes.append(size) or part(self, window, size, how)
+    )
+    stage = stage_of(preprocessing=MODELS["enlarged"], room=(4, 0))
+    for i in [*range(-16, 0), *range(1, 17)]:
+        if i % 8:
+            stage.view(i, 0)
+    assert set(sizes) == {(36, 40)}
+
+
+def test_pictures_of_large_views_are_fewer():
+    assert subpixel_module._kept(1000) == 64
+    assert subpixel_module._kept(4000 * 4000 * 3) == 1
+
+
 @pytest.mark.parametrize("step", [0.1, 0.125, 1.0, 1.7])
 @pytest.mark.parametrize(
     "walk", [Walk(steps=33), Walk(steps=8, direction="diagonal"), Walk("random"), Walk("grid")], ids=str
@@ -221,8 +277,10 @@ def test_every_walk_finds_the_room_it_asks_for(walk, step):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"step": 0}, "a step can't be 0; give a number above 0, in px"),
+        ({"step": 0}, "a step can't be 0; give 0.015625 to 32 px"),
         ({"step": -0.5}, "--step"),
+        ({"step": 1e-9}, "a step can't be 1e-09; give 0.015625 to 32 px"),
+        ({"step": 33}, "a step can't be 33"),
         ({"step": float("nan")}, "can't be nan"),
         ({"step": float("inf")}, "can't be inf"),
         ({"on": "canvas"}, "subpixel can't be on 'canvas'; give crop or roll"),

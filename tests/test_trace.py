@@ -14,7 +14,7 @@ from fakes import FakeModel, checkerboards, hashed, histogram, parity, pictures
 from PIL import Image
 
 import shiftable as sh
-from shiftable.auditing.tracing.trace import MOST_FRAMES, choose_lines, trace
+from shiftable.auditing.tracing.trace import ALL_FRAMES, MOST_FRAMES, choose_lines, trace
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.report import trace_words
@@ -127,8 +127,9 @@ def test_a_motion_that_the_image_has_no_room_for_is_left_out_and_named(monkeypat
     plain = replace(MODEL, preprocessing=replace(MODEL.preprocessing, antialias=False))
     found = trace(plain, sample, steps=3)
     assert "crop" in [panel.motion["name"] for panel in found.panels]
-    assert len(found.panels) + len(found.remarks) == 3
-    assert found.remarks
+    left_out = {"crop", "scale", "rotate"} - {panel.motion["name"] for panel in found.panels}
+    assert left_out
+    assert {remark.partition(": ")[0] for remark in found.remarks} == left_out
     with pytest.raises(InputError):
         trace(plain, sample, steps=3, motion="scale")
 
@@ -160,6 +161,14 @@ def test_a_steady_model_has_no_flips_and_its_largest_jump_is_marked():
     assert panel.flips == []
     assert panel.jumps[panel.at - 1] == panel.jumps.max() > 0
     assert trace_words.headline(panel, named=False).startswith("No answer changes; one pixel down, the probability")
+
+
+def test_probabilities_that_differ_are_not_written_alike():
+    (panel,) = trace(MODEL, pictures(1)[0], motion="crop", steps=2).panels
+    still = replace(panel, top1=np.zeros(2, int), names={0: "class 0"})
+    for before, after, said in ((0.9996, 0.9981, "100.0 % → 99.8 %"), (0.7, 0.4, "70 % → 40 %")):
+        there = replace(still, top1_p=np.array([before, after]), first_p=np.array([np.nan, after]))
+        assert trace_words.headline(there, named=False).replace("\xa0", " ").endswith(f"goes {said} at most")
 
 
 def test_lines_are_the_label_the_largest_jump_and_what_leads_most():
@@ -207,8 +216,24 @@ def test_two_frames_are_enough_and_one_is_not(tmp_path):
     assert panel.at == 1
     page = write_trace(trace(MODEL, tmp_path / "two.mkv"), tmp_path / "out")
     assert "One frame later, at 0.10 s" in page.read_text("utf-8")
-    with pytest.raises(InputError, match="only one frame from 0 s on"):
+    with pytest.raises(InputError, match="only one frame from 0 s on; give a clip with two frames or more"):
         trace(MODEL, _clip(tmp_path / "one.mkv", 1))
+    with pytest.raises(InputError, match=r"only one frame from 0\.1 s on; begin earlier"):
+        trace(MODEL, tmp_path / "two.mkv", start_s=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 33}, "--steps: a clip that goes frame by frame has no steps; give --frames"),
+        ({"direction": "vertical"}, "--direction: a clip that goes frame by frame has no direction"),
+        ({"motion": "crop", "frames": 4}, "--frames: only the first frame is moved; add --motion video"),
+        ({"frames": ALL_FRAMES + 1}, "--frames: 601 frames are too many for one page; give 600 or fewer"),
+    ],
+)
+def test_what_a_clip_has_not_is_refused(clip, options, message):
+    with pytest.raises(InputError, match=message):
+        trace(MODEL, clip, **options)
 
 
 # What can't be traced
@@ -231,6 +256,7 @@ def test_two_frames_are_enough_and_one_is_not(tmp_path):
         ({"classes": 9}, "give 1 to 8"),
         ({"frames": 5}, "frames are a clip's"),
         ({"start_s": -1.0}, "can't begin at -1 s"),
+        ({"start_s": 1.5}, "--start: a start is a clip's, and this is an image"),
         ({"motion": "crop", "steps": 99, "enlarge": False}, "image-0: step 0 .* leaves the image; .* px are missing"),
     ],
 )
@@ -296,6 +322,14 @@ def test_the_page_its_figures_and_its_numbers(tmp_path):
 
     write_trace(trace(MODEL, pictures(1, (40, 60))[0], motion="crop", steps=3), page.parent)
     assert not list(page.parent.glob("trace-*.png"))  # none of the last trace is left
+
+
+@pytest.mark.usefixtures("page_only")
+def test_the_users_own_pictures_stay(tmp_path):
+    for name in ("trace-of-my-cat.png", "trace-crop-2.png", "trace-rotate.png"):
+        (tmp_path / name).touch()
+    write_trace(trace(MODEL, pictures(1)[0], motion="crop", steps=3), tmp_path)
+    assert {path.name for path in tmp_path.glob("trace-*.png")} == {"trace-of-my-cat.png", "trace-crop-2.png"}
 
 
 @pytest.mark.usefixtures("page_only")
@@ -376,7 +410,7 @@ def test_the_terminal_gets_a_line_for_every_motion(tmp_path):
     show_trace(Console(file=out, width=200), found, tmp_path / "trace.html")
     crop, roll, report = out.getvalue().splitlines()
     assert crop.startswith(f"crop: {len(found.panels[0].flips)} of 4 answers change.")
-    assert roll.startswith("roll: 0 of 4 answers change. No answer changes; one pixel down")
+    assert re.match(r"roll: 0 of 4 answers change\. No answer changes, and .* stays at \d+\xa0%", roll)
     assert report == f"report: {tmp_path / 'trace.html'}"
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 import shiftable as sh
 from shiftable.auditing.predictions import Predictions, Row, tabulate
 from shiftable.errors import InputError
-from shiftable.report import video_costs, video_words
+from shiftable.report import video_content, video_costs, video_words
 from shiftable.report.video_charts import timeline
 from shiftable.report.video_films import (
     APART_S,
@@ -392,3 +392,12 @@ def test_it_is_the_report_of_every_video_audit(audited):
     before = page.read_bytes()
     assert sh.write_report(audit, class_names=NAMES) == page
     assert page.read_bytes() == before
+
+
+def test_the_command_says_what_the_record_knows(tmp_path):
+    path = clip(tmp_path / "clip.mkv")
+    usual = sh.audit(MODEL, path, motion="video", out=tmp_path / "usual")
+    assert video_content._command(usual) == f"shiftable audit fake {path} --motion video --seed 0"
+    options = {"count": 12, "controls": False, "metrics": ["mac"], "strict": True}
+    chosen = sh.audit(MODEL, path, motion="video", out=tmp_path / "chosen", **options)
+    assert video_content._command(chosen).endswith("--images 12 --seed 0 --no-controls --strict --metric mac")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shiftable.auditing.motions.stage import Place
 from shiftable.auditing.walks import DIRECTIONS, SHAPES, Walk, lay_walks, make_walk
 from shiftable.errors import InputError
 
@@ -79,9 +80,28 @@ def test_one_axis_is_walked_up_and_down():
     pairs = np.stack(_lay(make_walk("pairs", walks=500, axes=1), range(-3, 9), ONLY))
     assert (np.diff(pairs, axis=1) == [1, 0]).all()
     assert (pairs[..., 0].min(), pairs[..., 0].max()) == (-3, 8)
+    near = np.stack(_lay(make_walk("pairs", walks=900, axes=1), range(-180, 181), ONLY))
+    assert (near[..., 0].min(), near[..., 0].max()) == (-16, 16)  # however far it could go
     random = np.concatenate(_lay(make_walk("random", walks=500, axes=1), dx=ONLY))
     assert (random[:, 1] == 0).all()
     assert (random[:, 0].min(), random[:, 0].max()) == (-15, 16)
+
+
+def test_one_axis_says_what_its_steps_are():
+    def size(i, j):
+        return Place(scale=100 / (100 - i))
+
+    with pytest.raises(
+        InputError, match=r"can be -50 \(×0\.67\) to \+13 \(×1\.15\).* -16 to \+16; take --steps 27 or less"
+    ):
+        _lay(make_walk("sweep", axes=1), range(-50, 14), ONLY, unit="steps", place=size)
+    with pytest.raises(
+        InputError, match=r"-180 \(-180°\) to \+180 \(\+180°\).* -200 to \+200; .*smaller steps"
+    ) as error:
+        _lay(make_walk("sweep", steps=401, axes=1), range(-180, 181), ONLY, place=lambda i, j: Place(angle=float(i)))
+    assert "enlarged" not in str(error.value)
+    with pytest.raises(InputError, match=r"can be -3 to \+3, and the walk goes from -\d+ to"):
+        _lay(make_walk("random", axes=1, walks=9), range(-3, 4), ONLY)
 
 
 @pytest.mark.parametrize("shape", ["sweep", "pairs", "random"])

@@ -134,7 +134,7 @@ def audit(
     placed = model.task in PLACED
     if placed:
         check_windows(show, samples)
-    asked = _asked(model, prepared, show, source)
+    asked = _asked(model, prepared, show, source, boxes)
     options = {"controls": controls, "enlarge": enlarge, "strict": strict, "keep_scores": keep_scores, "metrics": names}
 
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="shiftable-"))
@@ -205,9 +205,9 @@ def _frames(show: Show) -> list[str]:
     return [f"frames are {less} than their images, to make room for the walk, so objects are larger in them"]
 
 
-def _asked(model: Model, prepared: Prepared, show: Show, source: str | None) -> dict[str, Any]:
+def _asked(model: Model, prepared: Prepared, show: Show, source: str | None, boxes: Boxes) -> dict[str, Any]:
     """What the audit is a function of."""
-    about_model, about_images = describe(model, prepared, show.motion, source)
+    about_model, about_images = describe(model, prepared, show.motion, source, boxes)
     floor = interpolation_floor(show.motion, model.preprocessing, model.view_size, seed=show.seed)
     return {
         "model": about_model,

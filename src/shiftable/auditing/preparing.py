@@ -157,7 +157,7 @@ def prepare(
 
 
 def describe(
-    model: Model, prepared: Prepared, motion: Motion, source: str | None
+    model: Model, prepared: Prepared, motion: Motion, source: str | None, boxes: Boxes = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What an audit is a function of: (the model, the images)."""
     listing = "\n".join(f"{sample.id}\t{sample.label}" for sample in prepared.samples)
@@ -183,6 +183,7 @@ def describe(
     }
     if motion.needs_boxes:
         edges = "\n".join(f"{sample.id}\t{_edges(sample)}" for sample in prepared.samples)
+        about_images["boxes"] = str(boxes) if isinstance(boxes, str | Path) else None
         about_images["boxes_sha256"] = hashlib.sha256(edges.encode()).hexdigest()
     return about_model, about_images
 

@@ -15,6 +15,7 @@ from shiftable.auditing.motions.keeping import nowhere_remarks
 from shiftable.auditing.objects.metrics import OBJECT_CONTROL_METRICS, measure_objects, read_found
 from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped
 from shiftable.auditing.record import AUDIT, SCHEMA
+from shiftable.auditing.walks import NOWHERE
 from shiftable.errors import InputError
 
 TIES_WORTH_A_WARNING = 0.01
@@ -126,7 +127,8 @@ def sum_up(
     if skipped:
         warnings.append(f"{len(skipped)} of {asked['images']['listed']} images were skipped: {skipped[0]['image']} "
                         f"({skipped[0]['reason']})" + (", …" if len(skipped) > 1 else ""))  # fmt: skip
-    warnings += nowhere_remarks(skipped, asked["images"]["listed"])
+    if not all(entry["reason"].startswith(NOWHERE) for entry in skipped):  # else that was just said
+        warnings += nowhere_remarks(skipped, asked["images"]["listed"])
     if enlarged > 1:
         warnings.append(f"objects are {enlarged:.2f} times as large as the model is used to, to make room for the walk")
     for what, share in ties.items():

@@ -63,12 +63,7 @@ class Show:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.motion.needs_boxes and self.walk.shape == "grid":
-            raise InputError(
-                f"{self.motion.name} has no grid: a box leaves a different room around it in every image",
-                where="--walk",
-                todo="take sweep, pairs or random",
-            )
+        refuse_grid(self.motion, self.walk)
         if self.motion.axes != self.walk.axes:
             raise ValueError(f"the walk has {self.walk.axes} axes, {self.motion.name} has {self.motion.axes}")
 
@@ -145,6 +140,16 @@ class Show:
     def views_per_image(self) -> int:
         """How many views an image needs, but for places drawn twice."""
         return self.walk.views + (sum(1 for _ in control_views(np.zeros((1, 1, 3), np.uint8))) if self.controls else 0)
+
+
+def refuse_grid(motion: Motion, walk: Walk) -> None:
+    """Raises InputError for a grid round what has another room in every image."""
+    if motion.needs_boxes and walk.shape == "grid":
+        raise InputError(
+            f"{motion.name} has no grid: a box leaves a different room around it in every image",
+            where="--walk",
+            todo="take sweep, pairs or random",
+        )
 
 
 def windows_of(stage: Stage, places: Sequence[tuple[int, int]]) -> tuple[list[Window] | None, list[Window] | None]:

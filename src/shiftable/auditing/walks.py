@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -36,8 +36,8 @@ class Walk:
 
     Args:
         shape: ``"sweep"``: one long walk through the deployed place. ``"pairs"``: a random place, then one step
-            further. ``"random"``: two independent places, each 0 to 31 px along both axes. ``"grid"``: all places
-            within ``radius_px``; every row and every column is a walk.
+            further; with one axis near home, as random ones. ``"random"``: two independent places, each 0 to 31 px
+            along both axes. ``"grid"``: all places within ``radius_px``; every row and every column is a walk.
         steps: Places of a sweep.
         direction: Which way one step goes: vertical, horizontal or diagonal. A grid and random places have none, nor
             has a motion with one axis.
@@ -144,6 +144,7 @@ class Ground:
         home: The step around which walks are laid: the deployed place, or the next one that may be shown.
         shorten: Whether walks become shorter where there is less room, as long as they have two places.
         unit: What a step is called in errors.
+        place: What a step along the only axis is: has its ``angle`` in degrees and its ``scale``. None where unknown.
     """
 
     dy: range
@@ -151,6 +152,7 @@ class Ground:
     home: tuple[int, int] = (0, 0)
     shorten: bool = False
     unit: str = "px"
+    place: Callable[[int, int], Any] | None = None
 
 
 def lay_walks(
@@ -162,6 +164,7 @@ def lay_walks(
     home: tuple[int, int] = (0, 0),
     shorten: bool = False,
     unit: str = "px",
+    place: Callable[[int, int], Any] | None = None,
 ) -> list[Path]:
     """The walks over one image.
 
@@ -173,12 +176,13 @@ def lay_walks(
         home: The step around which they are laid: the deployed place, or the nearest one that may be shown.
         shorten: Where there is less room, take the places that there are, as central around ``home`` as can be.
         unit: What a step is called in errors.
+        place: `Stage.place`: so errors of motions with one axis can say degrees and sizes.
 
     Raises:
         InputError: If a walk leaves the image: which step, and how many pixels are missing; or if there are no two
             places to go to.
     """
-    return SHAPES[walk.shape](walk, Ground(dy, dx, home, shorten, unit), rng)
+    return SHAPES[walk.shape](walk, Ground(dy, dx, home, shorten, unit, place), rng)
 
 
 def _sweep(walk: Walk, ground: Ground, rng: np.random.Generator) -> list[Path]:
@@ -190,7 +194,7 @@ def _sweep(walk: Walk, ground: Ground, rng: np.random.Generator) -> list[Path]:
             raise InputError(NOWHERE)
         first = min(max(-(count // 2), low), high - count + 1)
         offsets = np.arange(first, first + count)
-    return [_inside(np.array(ground.home) + offsets[:, None] * np.array(walk.step), ground)]
+    return [_inside(np.array(ground.home) + offsets[:, None] * np.array(walk.step), ground, walk)]
 
 
 def _steps_to_border(walk: Walk, ground: Ground) -> tuple[int, int]:
@@ -205,7 +209,11 @@ def _steps_to_border(walk: Walk, ground: Ground) -> tuple[int, int]:
 
 def _pairs(walk: Walk, ground: Ground, rng: np.random.Generator) -> list[Path]:
     step = np.array(walk.step)
-    low, high = np.array([ground.dy[0], ground.dx[0]]), np.array([ground.dy[-1], ground.dx[-1]]) - step
+    low, high = np.array([ground.dy[0], ground.dx[0]]), np.array([ground.dy[-1], ground.dx[-1]])
+    if walk.axes == 1:  # else how large content becomes, or how far it turns, would depend on the image's size
+        home = ground.home[0]
+        low[0], high[0] = max(low[0], home - ROOM_PX // 2), min(high[0], home + ROOM_PX // 2)
+    high -= step
     if (high < low).any():
         one = "1 px" if ground.unit == "px" else "this motion"
         raise InputError(NOWHERE if ground.shorten else f"there is no room for one step of {one}")
@@ -225,14 +233,14 @@ def _random(walk: Walk, ground: Ground, rng: np.random.Generator) -> list[Path]:
         if (low == high).all():
             raise InputError(NOWHERE)
     places = rng.integers(low, high, size=(walk.walks, 2, 2), endpoint=True)
-    return [_inside(pair, ground) for pair in places]
+    return [_inside(pair, ground, walk) for pair in places]
 
 
 def _grid(walk: Walk, ground: Ground, rng: np.random.Generator) -> list[Path]:
     line = np.arange(-walk.radius_px, walk.radius_px + 1)
     rows = [np.stack([np.full_like(line, at), line], axis=1) for at in line]
     columns = [np.stack([line, np.full_like(line, at)], axis=1) for at in line]
-    return [_inside(places + np.array(ground.home), ground) for places in rows + columns]
+    return [_inside(places + np.array(ground.home), ground, walk) for places in rows + columns]
 
 
 SHAPES: Mapping[str, Callable[[Walk, Ground, np.random.Generator], list[Path]]] = {
@@ -243,7 +251,9 @@ SHAPES: Mapping[str, Callable[[Walk, Ground, np.random.Generator], list[Path]]] 
 }
 
 
-def _inside(places: Path, ground: Ground) -> Path:
+def _inside(places: Path, ground: Ground, walk: Walk) -> Path:
+    if walk.axes == 1:
+        return _inside_one(places, ground, walk)
     for axis, reach in enumerate((ground.dy, ground.dx)):
         missing = np.maximum(reach[0] - places[:, axis], places[:, axis] - reach[-1])
         if missing.max() > 0:
@@ -255,3 +265,25 @@ def _inside(places: Path, ground: Ground) -> Path:
                 todo="take fewer steps, or let images be enlarged",
             )
     return places
+
+
+def _inside_one(places: Path, ground: Ground, walk: Walk) -> Path:
+    """The same along the only axis, where a step is no pixel: a size or an angle."""
+    reach, first, last = ground.dy, int(places[:, 0].min()), int(places[:, 0].max())
+    if reach[0] <= first and last <= reach[-1]:
+        return places
+    from_, to = (f"{step:+d}{_worth(step, ground)}" for step in (reach[0], reach[-1]))
+    fitting = 2 * max(0, min(ground.home[0] - reach[0], reach[-1] - ground.home[0])) + 1
+    fewer = f"take --steps {fitting} or less" if walk.shape == "sweep" and fitting > 2 else "take other steps"
+    raise InputError(
+        f"its steps can be {from_} to {to}, and the walk goes from {first:+d} to {last:+d}",
+        todo=f"{fewer}, or smaller steps where the motion has --step",
+    )
+
+
+def _worth(step: int, ground: Ground) -> str:
+    """What a step that may be taken is, in brackets; nothing where nobody says."""
+    if ground.place is None:
+        return ""
+    place = ground.place(step, 0)
+    return f" ({place.angle:+g}°)" if place.angle else f" (×{place.scale:.2f})"

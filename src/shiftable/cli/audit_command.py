@@ -185,6 +185,7 @@ def audit(
 def _check(asked: dict[str, Any]) -> None:
     """Raises InputError for motions, walks and options that don't go together."""
     from shiftable.auditing.motions import MOTIONS, make_motion
+    from shiftable.auditing.showing import refuse_grid
     from shiftable.auditing.videos.audit import refuse_options
     from shiftable.auditing.walks import make_walk
 
@@ -194,7 +195,7 @@ def _check(asked: dict[str, Any]) -> None:
     where = {option: asked[option] for option in ("steps", "direction", "walks", "radius_px")}
     how = {name: value for name, value in asked.items() if name not in ("motion", "walk", "boxes", *where)}
     moving = make_motion(asked["motion"], **how)
-    make_walk(asked["walk"], axes=moving.axes, **where)
+    refuse_grid(moving, make_walk(asked["walk"], axes=moving.axes, **where))
     if asked["boxes"] and not moving.needs_boxes:
         needing = " or ".join(name for name, each in MOTIONS.items() if each.needs_boxes)
         raise InputError(f"{moving.name} uses no boxes", where="--boxes", todo=f"it is for --motion {needing}")

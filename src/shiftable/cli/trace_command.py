@@ -20,7 +20,7 @@ def trace(
             "[default: crop, scale and rotate of an image]"
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Views, one step apart.")] = 33,
+    steps: Annotated[int | None, typer.Option(min=2, help="Views of an image, one step apart. [default: 33]")] = None,
     direction: options.Direction = None,
     step: options.Step = None,
     on: options.On = None,
@@ -28,7 +28,7 @@ def trace(
     size: options.Size = None,
     canvas_size: options.CanvasSize = None,
     start: Annotated[float, typer.Option(min=0, help="Where in a video to begin, in s.")] = 0.0,
-    frames: Annotated[int | None, typer.Option(min=2, help="How many frames of a video. [default: 60]")] = None,
+    frames: Annotated[int | None, typer.Option(min=2, help="How many frames of it, at most 600. [default: 60]")] = None,
     label: Annotated[int | None, typer.Option(min=0, help="The right class, to be drawn as well.")] = None,
     classes: Annotated[int, typer.Option(min=1, help="At most so many lines.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Folder for the page. [default: traces/MODEL-IMAGE]")] = None,

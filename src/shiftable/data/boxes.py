@@ -4,7 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 
+ANNOTATION = "annotation"
+"""What the XML of VOC and ImageNet begins with."""
+
 SLACK_PX = 1.0
 """How far an annotation may reach out of its image: counting from 1 or from 0 and rounding make that much."""
+
+LONGEST = 60
+"""How many characters of a value an error quotes."""
 
 FORMATS = "give VOC or ImageNet .xml or a folder of them, COCO .json, or a .csv with file,xmin,ymin,xmax,ymax"
 
@@ -35,6 +41,7 @@ class Box:
         y1: Its lower edge, greater than ``y0``.
         label: What it holds, as annotated.
         image_size: (height, width) in px of the image, as annotated; None where the annotation does not say.
+        annotation: The XML file it comes from, without its suffix; in a folder its path there. No part of equality.
     """
 
     x0: float | int
@@ -43,6 +50,7 @@ class Box:
     y1: float | int
     label: str | None = None
     image_size: Size | None = None
+    annotation: str | None = field(default=None, repr=False, compare=False)
 
 
 def read_boxes(source: str | Path) -> dict[str, tuple[Box, ...]]:
@@ -51,8 +59,8 @@ def read_boxes(source: str | Path) -> dict[str, tuple[Box, ...]]:
     Args:
         source: One of these.
 
-            - A VOC ``.xml`` file, or a folder of them. VOC counts pixels from 1, the last one included (VOC2012
-              development kit), so the edges are xmin − 1 and xmax.
+            - A VOC ``.xml`` file, or a folder of them, other XML in it being left out. VOC counts pixels from 1, the
+              last one included (VOC2012 development kit), so the edges are xmin − 1 and xmax.
             - ImageNet's ``.xml``: the same tags, the database being ILSVRC or ImageNet. There 0 occurs, and a box is
               xmax − xmin + 1 px wide (as the ILSVRC development kit computes overlaps), so the edges are xmin and
               xmax + 1. Where files meant edges instead, the box is 1 px too large, never too small.
@@ -83,7 +91,8 @@ def box_samples(
     """The samples with their boxes. One that the annotation does not name stays as it is.
 
     A file is found by its id, else by its bare name if the annotation and the samples have that once. The name may
-    lack its suffix, as ImageNet's do.
+    lack its suffix, as ImageNet's do. Where XML files speak of no image that is here, as they do once images were
+    renamed, their own names are tried.
 
     Args:
         samples: The images.
@@ -106,6 +115,12 @@ def box_samples(
         return by_name.get(name.name, by_name.get(name.stem)) if alike[name.name] == 1 else None
 
     boxed = [found(sample) for sample in samples]
+    own = _by_annotation(samples, boxes)
+    if own:
+        boxed = [
+            own.get(str(PurePosixPath(sample.id).with_suffix(""))) if each is None else each
+            for sample, each in zip(samples, boxed, strict=True)
+        ]
     if samples and all(each is None for each in boxed):
         raise InputError(
             f"the boxes are for other files ({next(iter(boxes), 'none')}, not {samples[0].id})",
@@ -115,6 +130,14 @@ def box_samples(
     return [
         sample if each is None else replace(sample, boxes=each) for sample, each in zip(samples, boxed, strict=True)
     ]
+
+
+def _by_annotation(samples: "Iterable[Sample]", boxes: Mapping[str, tuple[Box, ...]]) -> dict[str, tuple[Box, ...]]:
+    """The boxes of XML files that name no image that is here, by the XML files' own names without suffix."""
+    here = {PurePosixPath(sample.id).name for sample in samples}
+    here |= {PurePosixPath(name).stem for name in here}
+    stale = [each for name, each in boxes.items() if each and PurePosixPath(name).name not in here]
+    return {each[0].annotation: each for each in stale if each[0].annotation is not None}
 
 
 def _box(
@@ -134,7 +157,7 @@ def _box(
         counted: What makes an edge of a minimum and of a maximum.
     """
     given = list(given)
-    words = f"the box ({', '.join(str(number) for number in given)})"
+    words = f"the box ({', '.join(_short(number) for number in given)})"
     try:
         edges = [float(number) for number in given]
     except (TypeError, ValueError, OverflowError):
@@ -152,28 +175,53 @@ def _box(
     return Box(max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)), label or None, size)
 
 
+def _short(value: Any) -> str:
+    """A value in words that fit into a line, whatever it is."""
+    try:
+        text = str(value)
+    except ValueError:  # Python writes no numbers of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
 def _size(height: Any, width: Any, where: object) -> Size | None:
     """The annotated size, or None where it is left out: absent, empty or 0."""
     if not any((height, width)):
         return None
     try:
-        size = int(height), int(width)
-    except (TypeError, ValueError):
-        raise InputError(f"the image's size {height}×{width} is no two whole numbers", where=where) from None
+        size = _whole(height), _whole(width)
+    except (TypeError, ValueError, OverflowError):
+        told = f"the image's size {_short(height)}×{_short(width)} is no two whole numbers"
+        raise InputError(told, where=where, todo="correct it, or leave it out") from None
     return size if min(size) > 0 else None
+
+
+def _whole(number: Any) -> int:
+    """A whole number, written as one or as 100.0."""
+    if not float(number).is_integer():
+        raise ValueError(number)
+    return int(float(number))
 
 
 def _xml_folder(root: Path) -> dict[str, tuple[Box, ...]]:
     within = sorted((path.relative_to(root), path) for path in root.rglob("*.[xX][mM][lL]") if path.is_file())
     boxes: dict[str, tuple[Box, ...]] = {}
+    foreign: InputError | None = None
     for name, path in within:
         if any(part.startswith(".") for part in name.parts):
             continue
-        for image, found in _xml(path).items():
+        tree = _xml_tree(path)
+        if tree.tag != ANNOTATION:
+            foreign = foreign or _no_annotation(tree, path)
+            continue
+        for image, found in _annotated(tree, path).items():
             key = str(PurePosixPath(*name.parent.parts, image))
             if key in boxes:
                 raise InputError(f"{key} is annotated twice", where=path, todo="leave one")
-            boxes[key] = found
+            own = str(PurePosixPath(*name.with_suffix("").parts))
+            boxes[key] = tuple(replace(box, annotation=own) for box in found)
+    if not boxes and foreign:
+        raise foreign
     if not boxes:
         raise InputError("no .xml files in it", where=root, todo=FORMATS)
     return boxes
@@ -182,8 +230,16 @@ def _xml_folder(root: Path) -> dict[str, tuple[Box, ...]]:
 def _xml(path: Path) -> dict[str, tuple[Box, ...]]:
     """One file of VOC or ImageNet."""
     root = _xml_tree(path)
-    if root.tag != "annotation":
-        raise InputError(f"no VOC annotation (it begins with <{root.tag}>)", where=path, todo=FORMATS)
+    if root.tag != ANNOTATION:
+        raise _no_annotation(root, path)
+    return _annotated(root, path)
+
+
+def _no_annotation(root: ElementTree.Element, path: Path) -> InputError:
+    return InputError(f"no VOC annotation (it begins with <{_short(root.tag)}>)", where=path, todo=FORMATS)
+
+
+def _annotated(root: ElementTree.Element, path: Path) -> dict[str, tuple[Box, ...]]:
     size = _size(root.findtext("size/height"), root.findtext("size/width"), path)
     database = f"{root.findtext('source/database')} {root.findtext('database')}".lower()
     counted = (0, 1) if "ilsvrc" in database or "imagenet" in database else (-1, 0)
@@ -194,13 +250,22 @@ def _xml(path: Path) -> dict[str, tuple[Box, ...]]:
         if thing.find("bndbox") is None:
             raise InputError("it has no bndbox", where=where, todo="add it, or take the object out")
         edges = [(thing.findtext(f"bndbox/{name}") or "").strip() for name in ("xmin", "ymin", "xmax", "ymax")]
-        boxes.append(_box(edges, size, (thing.findtext("name") or "").strip(), where, counted))
-    name = (root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
+        box = _box(edges, size, (thing.findtext("name") or "").strip(), where, counted)
+        boxes.append(replace(box, annotation=path.stem))
+    name = _with_slashes(root.findtext("filename") or "").rpartition("/")[2]
     return {path.stem if name in ("", "%s") else name: tuple(boxes)}  # ImageNet has files that are called %s
 
 
+def _with_slashes(name: str) -> str:
+    """A file's name as ids have it, whatever system wrote it."""
+    return name.strip().replace("\\", "/")
+
+
 def _xml_tree(path: Path) -> ElementTree.Element:
-    """A parsed file. One that declares entities is refused: they can make a small file fill the memory."""
+    """A parsed file, its tags without their namespaces.
+
+    One that declares entities is refused: they can make a small file fill the memory.
+    """
 
     def refuse(*_: object) -> None:
         raise InputError("it declares entities, which no annotation needs", where=path, todo="take the DOCTYPE out")
@@ -210,9 +275,12 @@ def _xml_tree(path: Path) -> ElementTree.Element:
         checker = expat.ParserCreate()
         checker.EntityDeclHandler = refuse
         checker.Parse(content, True)
-        return ElementTree.fromstring(content)
+        root = ElementTree.fromstring(content)
     except (OSError, ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
         raise InputError(f"no readable XML ({error})", where=path, todo=FORMATS) from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _coco(path: Path) -> dict[str, tuple[Box, ...]]:
@@ -222,7 +290,12 @@ def _coco(path: Path) -> dict[str, tuple[Box, ...]]:
         raise InputError(f"no readable JSON ({error})", where=path, todo=FORMATS) from None
     if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
         raise InputError("no COCO file: images and annotations are missing", where=path, todo=FORMATS)
-    images = {entry["id"]: entry for entry in _entries(content, "images", ("id", "file_name"), path)}
+    images: dict[Any, dict[str, Any]] = {}
+    for entry in _entries(content, "images", ("id", "file_name"), path):
+        if entry["id"] in images:
+            told = f"the image id {_short(entry['id'])} is there twice"
+            raise InputError(told, where=f"{path}, images", todo="give every image its own")
+        images[entry["id"]] = entry
     labels = {entry["id"]: str(entry["name"]) for entry in _entries(content, "categories", ("id", "name"), path)}
     found: dict[Any, list[Box]] = {number: [] for number in images}
     for at, entry in enumerate(_entries(content, "annotations", ("image_id", "bbox"), path)):
@@ -230,24 +303,34 @@ def _coco(path: Path) -> dict[str, tuple[Box, ...]]:
         if entry.get("iscrowd"):
             continue
         if entry["image_id"] not in images:
-            raise InputError(f"there is no image {entry['image_id']}", where=where, todo="add it to images")
+            raise InputError(f"there is no image {_short(entry['image_id'])}", where=where, todo="add it to images")
         category = entry.get("category_id")
         if labels and category not in labels:
-            raise InputError(f"there is no category {category}", where=where, todo="add it to categories")
+            raise InputError(f"there is no category {_short(category)}", where=where, todo="add it to categories")
         image = images[entry["image_id"]]
         bbox, size = entry["bbox"], _size(image.get("height"), image.get("width"), where)
         if not isinstance(bbox, list) or [type(number) in (int, float) for number in bbox] != [True] * 4:
-            raise InputError(f"bbox {bbox!r} is not four numbers", where=where, todo="give [x, y, width, height]")
-        x, y, width, height = bbox
-        box = _box((x, y, x + width, y + height), size, labels.get(category), where)
+            raise InputError(f"bbox {_short(bbox)} is not four numbers", where=where, todo="give [x, y, width, height]")
+        box = _box(_corners(bbox, where), size, labels.get(category), where)
         found[entry["image_id"]].append(box)
     boxes: dict[str, tuple[Box, ...]] = {}
     for number, image in images.items():
-        name = str(image["file_name"])
+        name = _with_slashes(str(image["file_name"]))
         if name in boxes:
             raise InputError(f"{name} is there twice", where=f"{path}, images", todo="leave one")
         boxes[name] = tuple(found[number])
     return boxes
+
+
+def _corners(bbox: list[float | int], where: str) -> tuple[float | int, ...]:
+    """xmin, ymin, xmax, ymax of x, y, width, height."""
+    x, y, width, height = bbox
+    try:
+        return x, y, x + width, y + height
+    except OverflowError:  # a whole number that is no float, and one with a point
+        raise InputError(
+            f"bbox {_short(bbox)} is not four numbers", where=where, todo="give [x, y, width, height]"
+        ) from None
 
 
 def _entries(content: Mapping[str, Any], name: str, keys: tuple[str, ...], path: Path) -> Iterator[dict[str, Any]]:
@@ -269,8 +352,8 @@ def _table(path: Path) -> dict[str, tuple[Box, ...]]:
     boxes: dict[str, list[Box]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            columns = rows.fieldnames or []
+            rows = csv.DictReader(file, skipinitialspace=True)
+            columns = rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
             missing = [name for name in ("file", *needed) if name not in columns]
             if missing:
                 raise InputError(
@@ -278,11 +361,12 @@ def _table(path: Path) -> dict[str, tuple[Box, ...]]:
                 )
             for row in rows:
                 where = f"{path}, line {rows.line_num}"
-                if not row["file"]:
+                name = _with_slashes(row["file"] or "")
+                if not name:
                     raise InputError("no file is named", where=where, todo="name it, or take the line out")
                 size = _size(row.get("height"), row.get("width"), where)
-                box = _box([row[name] for name in needed], size, row.get("label"), where)
-                boxes.setdefault(row["file"], []).append(box)
+                box = _box([row[edge] for edge in needed], size, row.get("label"), where)
+                boxes.setdefault(name, []).append(box)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"can't be read ({error})", where=path, todo=FORMATS) from None
     return {name: tuple(found) for name, found in boxes.items()}

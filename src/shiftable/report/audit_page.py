@@ -19,7 +19,11 @@ from shiftable.report.tallies import Tallies, choose_rows, choose_worst, rows_of
 from shiftable.report.worst_cases import MOST_CASES, Case, sources, worst_case
 
 PAGE, FIGURES = "report.html", "figures"
-OWN_FIGURES = ("heatmap.png", "changes.png", "jaggedness.png", "flips.png", "places.png", "worst-*.png")
+OWN_FIGURES = (
+    *("heatmap.png", "changes.png", "jaggedness.png", "flips.png", "places.png"),
+    *(f"worst-{number}.png" for number in range(1, MOST_CASES + 1)),
+)
+"""All that a page may have beside it; whatever else is there is the user's."""
 
 
 def write_classes_report(
@@ -58,8 +62,8 @@ def write_classes_report(
     heat, cases = _drawn(audit, tallies, named, samples)
     folder = audit.folder / FIGURES
     folder.mkdir(exist_ok=True)
-    for stale in (path for pattern in OWN_FIGURES for path in folder.glob(pattern)):
-        stale.unlink()
+    for stale in OWN_FIGURES:
+        (folder / stale).unlink(missing_ok=True)
     content = audit_content(audit, tallies, heat, cases, named)
     _draw_figures(audit, tallies, heat, cases, content, folder)
     text = render("audit.html", content)

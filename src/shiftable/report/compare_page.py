@@ -22,6 +22,9 @@ from shiftable.report.pages import render
 
 FILE = "comparison.json"
 
+AGAINST = ("accuracy", "margin", "layers", "parameters", "bytes")
+"""What stability may be drawn against."""
+
 REFERENCES = (
     "Azulay & Weiss 2019. Why do deep convolutional networks generalize so poorly to small image transformations? "
     "Journal of Machine Learning Research 20(184): P(top-1 change), mean absolute change.",
@@ -55,8 +58,8 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
         write_json(out / FILE, comparison.to_json())
     except OSError as error:
         raise InputError(f"can't be written ({error.strerror})", where=out, todo="give another --out") from None
-    for stale in (*folder.glob("against-*.png"), folder / "intervals.png"):
-        stale.unlink(missing_ok=True)
+    for stale in (*(f"against-{key}.png" for key in AGAINST), "intervals.png"):
+        (folder / stale).unlink(missing_ok=True)
     scatters = _scatters(comparison)
     panels = _panels(comparison)
     _draw_figures(scatters, panels, folder)

@@ -24,6 +24,7 @@ class MotionWords:
         apart: How two views of a pair differ.
         at_most: How two views drawn at random differ.
         places: What the views of a walk are, and where the walk leads through.
+        one: One of them, with its article.
         of: Which columns of the table say where a view is: the shift, the scale or the angle.
         unit: What a step is counted in, on the axis of a sweep.
     """
@@ -32,6 +33,7 @@ class MotionWords:
     apart: str
     at_most: str
     places: tuple[str, str]
+    one: str
     of: Literal["shift", "scale", "angle"]
     unit: str
 
@@ -41,6 +43,7 @@ SHIFTED = MotionWords(
     "{step} apart",
     "at most {far} apart",
     ("places", "through the middle"),
+    "a place",
     "shift",
     "px",
 )
@@ -61,6 +64,7 @@ MOTION_WORDS: Mapping[str, MotionWords] = {
         "{step} apart in size",
         "at most {far} apart in size",
         ("sizes", "through the deployed one"),
+        "a size",
         "scale",
         "px larger",
     ),
@@ -69,6 +73,7 @@ MOTION_WORDS: Mapping[str, MotionWords] = {
         "{step} apart",
         "at most {far} apart",
         ("angles", "through the upright view"),
+        "an angle",
         "angle",
         "° counter-clockwise",
     ),

@@ -5,9 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from shiftable.auditing import Audit
+from shiftable.auditing.metrics import choose_metrics
 from shiftable.auditing.motions import FLAGS, MOTIONS
+from shiftable.auditing.objects.metrics import choose_object_metrics
+from shiftable.auditing.objects.tasks import PLACED
+from shiftable.auditing.preparing import OF_WHOLE_WALKS
 from shiftable.auditing.record import read_run
 from shiftable.auditing.walks import OPTIONS
+from shiftable.data import SHAPES
 from shiftable.models.preprocessing import LETTERBOXES
 from shiftable.report.motion_words import step_said
 from shiftable.report.wording import answers_words, embeds, shorten, walk_words
@@ -53,9 +58,9 @@ def facts(audit: Audit) -> list[tuple[str, str]]:
 
 
 def command(audit: Audit) -> str | None:
-    """The command line that makes it again; None where the images were handed over in Python."""
-    source = audit.images["source"]
-    if source is None:
+    """The command line that makes it again; None where the images, or their boxes, were handed over in Python."""
+    source, boxes = audit.images["source"], audit.images.get("boxes")
+    if source is None or (MOTIONS[audit.motion["name"]].needs_boxes and boxes is None and source != SHAPES):
         return None
     words = ["shiftable", "audit", audit.model["spec"], source, "--images", audit.images["listed"]]
     words += ["--task", "embed"] if embeds(audit) else []
@@ -64,11 +69,33 @@ def command(audit: Audit) -> str | None:
     for option in MOTIONS[audit.motion["name"]].options:
         if (value := audit.motion.get(option)) is not None:
             words += [FLAGS.get(option, f"--{option}"), value]
+    words += ["--boxes", boxes] if boxes is not None else []
     words += ["--walk", audit.walk["shape"]]
     for option in OPTIONS[audit.walk["shape"]]:
         if (value := audit.walk[option]) is not None:
             words += [f"--{option.removesuffix('_px')}", value]
-    return shlex.join(str(word) for word in [*words, "--seed", audit.seed])
+    return shlex.join(str(word) for word in [*words, "--seed", audit.seed, *chosen_flags(audit)])
+
+
+def chosen_flags(audit: Audit) -> list[str]:
+    """The flags of what the record of the run says was chosen otherwise than usual."""
+    options = (read_run(audit.folder) or {}).get("asked", {}).get("options", {})
+    flags = [f"--no-{name}" for name in ("controls", "enlarge") if options.get(name) is False]
+    flags += [f"--{name.replace('_', '-')}" for name in ("strict", "keep_scores") if options.get(name)]
+    metrics = options.get("metrics", [])
+    if metrics and set(metrics) != set(_usual_metrics(audit)):
+        flags += [word for name in metrics for word in ("--metric", name)]
+    return flags
+
+
+def _usual_metrics(audit: Audit) -> list[str]:
+    """The metrics that such an audit has where none was asked for."""
+    task, shape = audit.model["task"], audit.walk["shape"]
+    if task in PLACED:
+        return choose_object_metrics(task, shape)
+    names = choose_metrics(shape, audit.images["labelled"] > 0, None, audit.model["scores"])
+    motion = MOTIONS.get(audit.motion["name"])
+    return [name for name in names if name not in OF_WHOLE_WALKS] if motion and motion.needs_boxes else names
 
 
 def record(audit: Audit) -> dict[str, Any]:

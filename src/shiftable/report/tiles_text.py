@@ -1,15 +1,20 @@
 """What the command line prints of a net's tiles."""
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from shiftable.explaining.tile_grid import Cut
 from shiftable.explaining.tiling import Check, Forbidden, Pair, Plan, TileSize, Tiling
 
+if TYPE_CHECKING:
+    import rich.console
+    import rich.table
 
-def show_tiles(console: Console, tiling: Tiling) -> None:
+
+def show_tiles(console: "rich.console.Console", tiling: Tiling) -> None:
     """What was measured, the sizes that work, what running them gave, and what forbids tiles."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -83,7 +88,9 @@ def _named(by: Forbidden) -> str:
     return f"{by.name or 'its own forward'} ({by.type})"
 
 
-def _sizes(sizes: tuple[TileSize, ...]) -> Table:
+def _sizes(sizes: tuple[TileSize, ...]) -> "rich.table.Table":
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for column in ("tile, px", "next begins after, px", "work"):
         table.add_column(column)

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiftable.auditing.motions import MOTIONS
 from shiftable.auditing.tracing.trace import Panel, Trace
+from shiftable.auditing.tracing.views import VIDEO
 from shiftable.engine import write_atomically
 from shiftable.report import provenance, trace_charts, trace_words
 from shiftable.report.pages import render
@@ -29,8 +31,8 @@ def write_trace(trace: Trace, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("trace-*.png"):
-        stale.unlink()
+    for motion in (*MOTIONS, VIDEO):  # those of an earlier trace; the folder may hold the user's own pictures
+        (folder / f"trace-{motion}.png").unlink(missing_ok=True)
     files = {FIGURE: list(trace.panels)}
     if len(trace.panels) > 1:
         files |= {f"trace-{panel.motion['name']}.png": [panel] for panel in trace.panels}

@@ -36,10 +36,13 @@ def headline(panel: Panel, named: bool) -> str:
         named: Whether the classes have names; their numbers need no quotation marks.
     """
     at, before, after = panel.at, *(quoted(panel, panel.at + side, named) for side in (-1, 0))
-    fall = f"{percent(panel.top1_p[at - 1])} → {percent(panel.first_p[at])}".replace(" → ", "\xa0→\xa0")
+    said = percents(float(panel.top1_p[at - 1]), float(panel.first_p[at]))
+    fall = "\xa0→\xa0".join(said)
     step = step_words(panel, at)
     if panel.flips:
         return f"{step},{' and' if panel.frames is None else ''} {before} becomes {after}: {fall}"
+    if said[0] == said[1]:
+        return f"No answer changes, and the probability of {before} stays at {percent(panel.top1_p[at - 1])}"
     return f"No answer changes; {step[0].lower()}{step[1:]}, the probability of {before} goes {fall} at most"
 
 
@@ -114,6 +117,20 @@ def percent(p: float | int) -> str:
         ('71\\xa0%', '0.4\\xa0%', '0\\xa0%')
     """
     return (f"{100 * p:.1f} %" if 0.0005 <= p < 0.01 else f"{100 * p:.0f} %").replace(" ", "\xa0")
+
+
+def percents(before: float | int, after: float | int) -> tuple[str, str]:
+    """Two probabilities, with as many decimals as tell them apart, three at most.
+
+    Example:
+        >>> percents(0.71, 0.2), percents(0.9996, 0.9981)
+        (('71\\xa0%', '20\\xa0%'), ('100.0\\xa0%', '99.8\\xa0%'))
+    """
+    said = percent(before), percent(after)
+    for digits in (1, 2, 3):
+        if said[0] == said[1]:
+            said = f"{100 * before:.{digits}f}\xa0%", f"{100 * after:.{digits}f}\xa0%"
+    return said
 
 
 def quoted(panel: Panel, step: int, named: bool) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from shiftable.auditing import METRICS, Audit, Estimate
 from shiftable.auditing.metrics import CONTROL_METRICS
+from shiftable.auditing.record import read_run
 from shiftable.auditing.videos.results import UNMOVED, UNMOVED_PX
 from shiftable.report import charts, provenance, trace_charts, video_charts, wording
 from shiftable.report.video_costs import movement, smoothing
@@ -240,5 +241,8 @@ def _command(audit: Audit) -> str | None:
     source = audit.images["source"]
     if source is None:
         return None
-    return shlex.join(["shiftable", "audit", str(audit.model["spec"]), str(source), "--motion", "video", "--seed",
-                       str(audit.seed)])  # fmt: skip
+    words = ["shiftable", "audit", audit.model["spec"], source, "--motion", "video"]
+    count = (read_run(audit.folder) or {}).get("asked", {}).get("options", {}).get("count")
+    words += ["--images", count] if count is not None else []
+    words += ["--threshold", audit.model["threshold"]] if "threshold" in audit.model else []
+    return shlex.join(str(word) for word in [*words, "--seed", audit.seed, *provenance.chosen_flags(audit)])

@@ -10,13 +10,27 @@ from shiftable.engine import write_atomically
 from shiftable.errors import InputError
 from shiftable.report import figures, video_content, video_costs, video_figures, video_words
 from shiftable.report.pages import render
-from shiftable.report.video_films import Film, Moment, choose_moments, chosen_films, moments, read_films
+from shiftable.report.video_films import (
+    MOST_FILMS,
+    MOST_MOMENTS,
+    Film,
+    Moment,
+    choose_moments,
+    chosen_films,
+    moments,
+    read_films,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PAGE, FIGURES = "report.html", "figures"
-OWN_FIGURES = ("changes.png", "timeline-*.png", "movement.png", "smoothing.png", "moment-*.png")
+OWN_FIGURES = (
+    *("changes.png", "movement.png", "smoothing.png"),
+    *(f"timeline-{number}.png" for number in range(1, MOST_FILMS + 1)),
+    *(f"moment-{number}.png" for number in range(1, MOST_MOMENTS + 1)),
+)
+"""All that a page may have beside it; whatever else is there is the user's."""
 
 
 def write_video_report(audit: Audit, class_names: Sequence[str] | None = None) -> Path:
@@ -48,8 +62,8 @@ def write_video_report(audit: Audit, class_names: Sequence[str] | None = None) -
     shown = moments(audit, choose_moments(films))
     folder = audit.folder / FIGURES
     folder.mkdir(exist_ok=True)
-    for stale in (path for pattern in OWN_FIGURES for path in folder.glob(pattern)):
-        stale.unlink()
+    for stale in OWN_FIGURES:
+        (folder / stale).unlink(missing_ok=True)
     content = video_content.video_content(audit, films, drawn, shown, named)
     _draw_figures(content, drawn, shown, lambda number: video_words.first_name(named(number)), folder)
     text = render("video.html", content)

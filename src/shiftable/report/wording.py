@@ -211,12 +211,13 @@ def walk_words(audit: Audit) -> str:
     """Where the views were taken."""
     walk, words = Walk(**audit.walk), words_of(audit)
     way = WAYS.get(walk.direction)
-    (views, where), view = words.places, words.places[0].partition(" ")[0].removesuffix("s")
+    (views, where), both = words.places, words.one.partition(" ")[2] + "s"
+    axes = " on each axis" if walk.axes == 2 else ""
     further = f"and one step further ({way})" if way else "and one step further"
     return {
         "sweep": f"one walk of {walk.steps} {views} per image, {words.apart}, {f'{way} ' if way else ''}{where}",
-        "pairs": f"{count(walk.walks, 'pair')} per image, {words.apart}: a {view} drawn at random, {further}",
-        "random": f"{count(walk.walks, 'pair')} per image, both {views} drawn at random, {words.at_most} on each axis",
+        "pairs": f"{count(walk.walks, 'pair')} per image, {words.apart}: {words.one} drawn at random, {further}",
+        "random": f"{count(walk.walks, 'pair')} per image, both {both} drawn at random, {words.at_most}{axes}",
         "grid": f"all places up to {walk.radius_px} steps away on each axis, {words.apart}; every row and every column "
         "is a walk",
     }[walk.shape]

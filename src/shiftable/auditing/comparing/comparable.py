@@ -15,11 +15,19 @@ OTHERS: Mapping[str, str] = {
 """Tasks whose audits are not compared, in words."""
 
 
+OWN = ("enlarged", "floor")
+"""What of a motion's record is found on the way, each model having its own."""
+
+FLOORS_APART = 0.05
+"""From what difference on, in shares of a step, the floors of interpolation are worth a note."""
+
+
 def check_comparable(audits: Sequence[Audit]) -> None:
     """Refuse audits that did not ask their models the same.
 
     Models may differ in everything but their task: classes, views, preprocessing. So may the factor by which objects
-    were enlarged to make room, the images that could not be used, and the labels.
+    were enlarged to make room, the floor of the motion's interpolation, the images that could not be used, and the
+    labels.
 
     Raises:
         InputError: If there are fewer than two, one is given twice, one is of a video or of a model that is no
@@ -90,6 +98,13 @@ def notes_on(audits: Sequence[Audit], names: Sequence[str], common: int) -> list
             "To make room for the walk, objects were enlarged by different factors: "
             f"{_each(names, enlarged)}. Larger objects move by a smaller share of their size."
         )
+    floors = [(audit.motion.get("floor") or {}).get("share") for audit in audits]
+    known = [share for share in floors if share is not None]
+    if known and max(known) - min(known) > FLOORS_APART:
+        shares = ["not measured" if share is None else f"{share:.0%}" for share in floors]
+        notes.append(
+            f"Interpolation's own share of the change from one step to the next differs: {_each(names, shares)}."
+        )
     classes = [f"{audit.model['classes']:,}" for audit in audits]
     if audits[0].model["task"] == "classify" and len(set(classes)) > 1:
         notes.append(
@@ -116,7 +131,7 @@ def _asked_of(audit: Audit, first: Audit) -> Iterable[tuple[str, Any, Any]]:
 
 
 def _options(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name != "enlarged"}
+    return {name: value for name, value in fields.items() if name not in OWN}
 
 
 def _check_images(audit: Audit, first: Audit) -> None:

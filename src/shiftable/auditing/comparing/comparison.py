@@ -19,7 +19,7 @@ from jaxtyping import Bool
 
 from shiftable.auditing.comparing.alignment import SHOWN as SHOWN
 from shiftable.auditing.comparing.alignment import Answers, read_aligned
-from shiftable.auditing.comparing.comparable import check_comparable, notes_on, short_names
+from shiftable.auditing.comparing.comparable import OWN, check_comparable, notes_on, short_names
 from shiftable.auditing.comparing.standardising import (
     LEAST_PAIRS,
     Standard,
@@ -114,7 +114,7 @@ class Comparison:
         return {
             "schema": SCHEMA,
             "task": first.model["task"],
-            "motion": {name: value for name, value in first.motion.items() if name != "enlarged"},
+            "motion": {name: value for name, value in first.motion.items() if name not in OWN},
             "walk": first.walk,
             "seed": first.seed,
             "images": self.images,

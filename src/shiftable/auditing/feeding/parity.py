@@ -148,6 +148,7 @@ def parity(
         InputError: If anything of this can't be used, the folder is that of an audit, or the models don't tell the same
             classes apart.
     """
+    _check_motion(audit_options.get("motion"), audit_options.get("on"))
     model = open_model(model) if isinstance(model, str) else model
     refuse_audits(out)
     _check(model, against)
@@ -210,6 +211,21 @@ def refuse_audits(folder: str | Path) -> None:
     """Raises InputError if a folder holds an audit itself, not in folders of its own as that of a parity does."""
     if any(Path(folder, name).exists() for name in (AUDIT, RUN)):
         raise InputError("holds an audit, whose page would be lost", where=folder, todo="give another --out")
+
+
+def _check_motion(motion: str | None, on: str | None) -> None:
+    """Raises InputError for a motion that can't move what every way of feeding shows."""
+    why = {
+        "scale": "its windows end between pixels, which not every library that resizes can do",
+        "keep-box": "where it may go depends on how large images are resized",
+        "video": "the frames of videos are not fed otherwise",
+    }
+    if motion in why and not (motion == "scale" and on == "canvas"):
+        raise InputError(
+            f"parity has no motion {motion}: {why[motion]}",
+            where="--motion",
+            todo="take camera, crop, canvas, roll, subpixel or rotate",
+        )
 
 
 def _check(model: Model, against: Sequence[Model]) -> None:

@@ -7,7 +7,6 @@ Everywhere, ``dy`` and ``dx`` are in px of the place where the shift happens; th
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from typing import Any, Literal, TypeAlias
 
 from shiftable.auditing.motions.camera import camera
@@ -22,7 +21,8 @@ from shiftable.auditing.motions.stage import Picture as Picture
 from shiftable.auditing.motions.stage import Stage as Stage
 from shiftable.auditing.motions.subpixel import subpixel, subpixel_room_px
 from shiftable.errors import InputError, unknown
-from shiftable.models.preprocessing import Size
+from shiftable.models import Preprocessing
+from shiftable.models.preprocessing import LETTERBOXES, Size
 
 Where: TypeAlias = Literal["camera", "resized", "canvas", "tensor"]
 
@@ -95,8 +95,11 @@ MOTIONS: Mapping[str, Motion] = {
 FLAGS = {"size_px": "--size", "canvas_px": "--canvas-size"}
 """Options whose name on the command line is another."""
 
-MOST_STEP = {"rotate": 180.0}
-"""The longest step, in the motion's own unit, where there is one."""
+LEAST_STEP = {"subpixel": 1 / 64, "rotate": 0.01}
+"""The shortest step, in the motion's own unit. Shorter ones change no picture of whole grey levels."""
+
+MOST_STEP = {"subpixel": 32.0, "rotate": 180.0}
+"""The longest one."""
 
 
 def make_motion(name: str = "crop", *, seed: int = 0, **given: Any) -> Motion:
@@ -158,17 +161,29 @@ def _check_value(motion: Motion, option: str, value: Any) -> None:
         raise InputError(
             f"{motion.name} can't be on {value!r}", where=_flag(option), todo=f"give {' or '.join(motion.on)}"
         )
-    if option == "step" and not (0 < value < inf and value <= MOST_STEP.get(motion.name, inf)):
-        unit = f"degrees, at most {MOST_STEP[motion.name]:g}" if motion.name in MOST_STEP else "px"
-        raise InputError(f"a step can't be {value:g}", where=_flag(option), todo=f"give a number above 0, in {unit}")
+    if option == "step" and not LEAST_STEP[motion.name] <= value <= MOST_STEP[motion.name]:
+        unit = "degrees" if motion.name == "rotate" else "px"
+        limits = f"{LEAST_STEP[motion.name]:g} to {MOST_STEP[motion.name]:g} {unit}"
+        raise InputError(f"a step can't be {value:g}", where=_flag(option), todo=f"give {limits}")
 
 
 def _flag(option: str) -> str:
     return FLAGS.get(option, f"--{option}")
 
 
-def motion_remarks(motion: Motion) -> Sequence[str]:
-    """What a reader of an audit's record must know of the motion's views."""
+def motion_remarks(motion: Motion, preprocessing: Preprocessing | None = None) -> Sequence[str]:
+    """What a reader of an audit's record must know of the motion's views.
+
+    Args:
+        motion: A motion, with its options.
+        preprocessing: The model's; without it nothing is said of letterboxes.
+    """
+    letterbox = preprocessing is not None and preprocessing.crop in LETTERBOXES
+    if motion.name == "scale" and motion.options["on"] == "crop" and letterbox:
+        return [
+            "the picture's rim is blended with the letterbox's grey, so that it can lie between pixels: there even "
+            "step 0 is not exactly the deployed view"
+        ]
     if motion.name == "subpixel" and motion.options["on"] == "crop":
         return ["views are resized by Lanczos-3 from their images, whatever resampler the model has"]
     return []

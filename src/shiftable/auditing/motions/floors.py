@@ -19,7 +19,10 @@ from shiftable.models.preprocessing import Size, deployed_view
 
 SCENES = 2
 STEPS = (0, 1, 2, 3, 4)
-"""The steps whose views are compared, along both axes where there are two: up to half a pixel of `subpixel`."""
+"""The steps whose views are compared, along both axes where there are two: up to half a pixel of `subpixel`.
+
+Fewer where long ones in a circle would take more than half of the view.
+"""
 
 LARGEST_PX = 256
 """A larger view is measured as one of this size."""
@@ -60,6 +63,8 @@ def interpolation_floor(
 ) -> Floor | None:
     """The floor of a motion's own interpolation; None where views copy pixels, or are the model's own resize.
 
+    None, too, where it can't be measured: a step changes no grey level, or one in a circle takes half of the view.
+
     Scenes of the procedural world stand for the images. An exact picture is what the model would be deployed on had
     the camera itself moved: the scene rendered anew, moved, and brought to the view by the model's own resize (by
     Lanczos-3, where `subpixel` does so). Where the view slides in a circle, what came in from the other side is left
@@ -83,9 +88,21 @@ def interpolation_floor(
     source = source or (2 if from_source else 1)
     smaller = min(1.0, LARGEST_PX / max(view_size))
     view_size = round(view_size[0] * smaller), round(view_size[1] * smaller)
-    squares = [_compare(*_pictures(motion, preprocessing, view_size, [seed, n], source)) for n in range(SCENES)]
+    steps = _steps(motion, view_size)
+    if len(steps) < 2:
+        return None
+    squares = [_compare(*_pictures(motion, preprocessing, view_size, [seed, n], source, steps)) for n in range(SCENES)]
     step, floor, view = np.sqrt(np.mean(squares, axis=0)).tolist()
+    if not step:
+        return None
     return Floor(round(step, 3), round(floor, 3), round(floor / step, 3), round(view, 3))
+
+
+def _steps(motion: Motion, view_size: Size) -> tuple[int, ...]:
+    """The steps that leave at least half of the view beside the seam, where there is one."""
+    if motion.where != "tensor":
+        return STEPS
+    return tuple(step for step in STEPS if 2 * ceil(step * motion.options["step"]) <= min(view_size))
 
 
 def _by_lanczos(motion: Motion) -> bool:
@@ -101,11 +118,18 @@ def _compare(views: Views, exact: Views) -> tuple[float, float, float]:
 
 
 def _pictures(
-    motion: Motion, preprocessing: Preprocessing, view_size: Size, seed: list[int], source: int
+    motion: Motion,
+    preprocessing: Preprocessing,
+    view_size: Size,
+    seed: list[int],
+    source: int,
+    numbers: tuple[int, ...],
 ) -> tuple[Views, Views]:
     """The views of a scene, and the exact pictures of the same places."""
-    steps = [(step, step if motion.axes == 2 else 0) for step in STEPS]
-    (room_y, room_x) = motion.room_px((2 * STEPS[-1], 2 * STEPS[-1]), view_size, **motion.options)
+    steps = [(step, step if motion.axes == 2 else 0) for step in numbers]
+    room_y, room_x = 0, 0
+    if motion.where != "tensor":
+        room_y, room_x = motion.room_px((2 * numbers[-1], 2 * numbers[-1]), view_size, **motion.options)
     # even: the view is the very middle of the scene, and of the source, about which pictures are scaled and turned
     size = view_size[0] + 2 * (room_y // 2 + 1), view_size[1] + 2 * (room_x // 2 + 1)
     whole = source * size[0], source * size[1]
@@ -122,7 +146,7 @@ def _pictures(
     views = [stage.view(*step) for step in steps]
     exact = [
         deployed_view(seen(place) if step else image, camera, view_size)
-        for step, place in zip(STEPS, places, strict=True)
+        for step, place in zip(numbers, places, strict=True)
     ]
     seam = ceil(max(place.dy for place in places)) if motion.where == "tensor" else 0
     mine, true = (np.stack(pictures)[:, seam:, seam:].astype(np.float64) for pictures in (views, exact))

@@ -1,7 +1,7 @@
 """Between the pixels: shifts of a periodic picture by Fourier, and any part of a scene straight from its source."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 
 import numpy as np
@@ -105,6 +105,16 @@ class Source:
             min(float(self.pixels.height), y + down * (window.y + window.height)),
         )
         return np.asarray(self.pixels.resize(size[::-1], RESAMPLERS[resampler], box=box))
+
+    def columns(self, x: float, width: int, resampler: str) -> "Source":
+        """The source of these columns of the scene, resized along x: what is left to do for a `part` of them.
+
+        The parts are the same bytes, for Pillow resizes along x first and rounds.
+        """
+        left, right = self.corner[1] + self.pitch[1] * x, self.corner[1] + self.pitch[1] * (x + width)
+        box = max(0.0, left), 0.0, min(float(self.pixels.width), right), float(self.pixels.height)
+        strip = self.pixels.resize((width, self.pixels.height), RESAMPLERS[resampler], box=box)
+        return replace(self, pixels=strip, corner=(self.corner[0], 0.0), pitch=(self.pitch[0], 1.0))
 
 
 def find_source(

@@ -1,13 +1,14 @@
 """The view slides only where it shows the whole object (Azulay & Weiss, JMLR 20(184), 2019, experiment 2)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import ceil, floor
 from typing import NamedTuple
 
 from shiftable.auditing.motions.sliding import lay_out, resized_scene
 from shiftable.auditing.motions.stage import Picture, Stage, Window
 from shiftable.auditing.walks import NOWHERE
-from shiftable.data.boxes import Box
+from shiftable.data.boxes import SLACK_PX, Box
 from shiftable.errors import InputError, unknown
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import Size, center_place
@@ -71,7 +72,7 @@ def keep_box(
 
 
 def largest_box(boxes: Sequence[Box] | None, image_size: Size) -> Box:
-    """The box with the largest area; the first of equal ones.
+    """The box with the largest area; the first of equal ones. What reaches out of the image by 1 px at most is cut off.
 
     Args:
         boxes: An image's.
@@ -85,10 +86,14 @@ def largest_box(boxes: Sequence[Box] | None, image_size: Size) -> Box:
     box = max(boxes, key=lambda each: (each.x1 - each.x0) * (each.y1 - each.y0))
     if box.image_size not in (None, image_size):
         raise InputError("it is {}×{} px, but {}×{} px where its box was drawn".format(*image_size, *box.image_size))
-    if min(box.x0, box.y0) < 0 or box.x1 > image_size[1] or box.y1 > image_size[0]:
+    height, width = image_size
+    reaches_out = min(box.x0, box.y0) < -SLACK_PX or box.x1 > width + SLACK_PX or box.y1 > height + SLACK_PX
+    if reaches_out or box.x0 >= width or box.y0 >= height or min(box.x1, box.y1) <= 0:
         edges = ", ".join(f"{edge:g}" for edge in (box.x0, box.y0, box.x1, box.y1))
         raise InputError("its box ({}) leaves the image ({}×{} px)".format(edges, *image_size))
-    return box
+    return replace(
+        box, x0=max(box.x0, 0), y0=max(box.y0, 0), x1=min(box.x1, width), y1=min(box.y1, height)
+    )  # fmt: skip
 
 
 class Edges(NamedTuple):

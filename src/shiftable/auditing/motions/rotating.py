@@ -1,5 +1,6 @@
 """The finished view, turned about its middle."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import atan2, ceil, cos, degrees, floor, hypot, radians, sin
 from typing import Any
@@ -83,9 +84,7 @@ def rotate(
     def place_of(i: int, j: int) -> Place:
         return Place(angle=round(i * step, DECIMALS))
 
-    most = 0
-    while (most + 1) * step <= 180 and _inside(_extent(view_size, (most + 1) * step), free):
-        most += 1
+    most = _farthest(view_size, step, free)
     return Stage(view, range(-most, most + 1), range(1), place_of)
 
 
@@ -108,8 +107,12 @@ def _extent(view_size: Size, angle: float) -> tuple[float, float]:
     return height * c + width * s, width * c + height * s
 
 
-def _inside(extent: tuple[float, float], free: list[float]) -> bool:
-    return all(side <= room + 1e-9 for side, room in zip(extent, free, strict=True))
+def _farthest(view_size: Size, step: float, free: Sequence[float]) -> int:
+    """How many steps, one after the other, keep the box around the view within ``free``; half a circle at most."""
+    turns = np.radians(step * np.arange(1, floor(180 / step + 1e-9) + 1))
+    (height, width), c, s = view_size, abs(np.cos(turns)), abs(np.sin(turns))
+    outside = (height * c + width * s > free[0] + 1e-9) | (width * c + height * s > free[1] + 1e-9)
+    return int(outside.argmax()) if outside.any() else len(turns)
 
 
 def _fixed(places: Float64[np.ndarray, "*axis"]) -> Int32[np.ndarray, "*axis"]:

@@ -11,12 +11,16 @@ from shiftable.auditing.motions.canvas import FILLS, canvas, picture_size
 from shiftable.auditing.motions.interpolation import find_source, whole_and_rest
 from shiftable.auditing.motions.sliding import crop
 from shiftable.auditing.motions.stage import Picture, Place, Stage, Window
+from shiftable.auditing.walks import ROOM_PX
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import LETTERBOXES, Size, resize
 
 LEAST = 0.5
 """A window is between so much of the view and as many times larger, and a picture on a canvas at least so much."""
+
+STEPS = ROOM_PX // 2
+"""How many steps a picture on a canvas can grow and shrink where nobody chooses its size and there is such a size."""
 
 Canvas = UInt8[np.ndarray, "canvas_height canvas_width 3"]
 
@@ -47,7 +51,8 @@ def scale(
             once. ``"canvas"``: the picture on a canvas has a short side that is 1 px longer at every step, its top left
             corner fixed (Azulay & Weiss, JMLR 20(184), 2019, figure 1).
         fill: What the rest of the canvas shows, one of ``FILLS``; None is black.
-        size_px: The picture's short side at step 0, see `canvas`.
+        size_px: The picture's short side at step 0, see `canvas`. By default the one next to the canvas's own that
+            leaves 16 steps both ways, as the usual walks need, if there is one.
         canvas_px: The side of the canvas, see `canvas`.
         seed: Of the noise around the picture.
 
@@ -112,10 +117,10 @@ def _on_canvas(
 ) -> Stage:
     canvas_size = view_size if canvas_px is None else (canvas_px, canvas_px)
     image_size = image.shape[0], image.shape[1]
-    short = max(1, round(min(canvas_size) * 100 / 224)) if size_px is None else size_px
+    short = _usual_size(image_size, canvas_size) if size_px is None else size_px
     canvas(image, preprocessing, view_size, (0, 0), False, size_px=short, canvas_px=canvas_px)  # refuses what won't fit
     first = picture_size(image_size, short)
-    top, left = (side // 2 for side in (canvas_size[0] - first[0], canvas_size[1] - first[1]))
+    top, left = _corner(first, canvas_size)
     how = preprocessing.resampler, preprocessing.antialias, preprocessing.library
 
     def around(picture: Picture) -> Canvas:
@@ -138,11 +143,34 @@ def _on_canvas(
         return Window(-top * down, -left * right, canvas_size[0] * down, canvas_size[1] * right)
 
     def place(i: int, j: int) -> Place:
-        return Place(scale=min(picture_size(image_size, short + i)) / min(first))
+        return Place(scale=(short + i) / short)  # of the side that grows: a long image's short one may stay
 
-    def fits(i: int) -> bool:
-        height, width = picture_size(image_size, short + i)
-        return top + height <= canvas_size[0] and left + width <= canvas_size[1]
+    return Stage(view, _sizes(image_size, canvas_size, short), range(1), place, window)
 
-    most = next(i for i in range(1, max(canvas_size) + 1) if not fits(i)) - 1
-    return Stage(view, range(ceil(LEAST * short) - short, most + 1), range(1), place, window)
+
+def _corner(picture: Size, canvas_size: Size) -> tuple[int, int]:
+    """(top, left) of a picture in the middle."""
+    return (canvas_size[0] - picture[0]) // 2, (canvas_size[1] - picture[1]) // 2
+
+
+def _sizes(image_size: Size, canvas_size: Size, short: int) -> range:
+    """By how many px the picture's short side may grow while it is on the canvas; from half its size on."""
+    farthest = range(1, max(canvas_size) + 1)
+    most = next(more for more in farthest if not _fits(image_size, canvas_size, short, more)) - 1
+    return range(ceil(LEAST * short) - short, most + 1)
+
+
+def _fits(image_size: Size, canvas_size: Size, short: int, more: int) -> bool:
+    """Whether the picture, so many px larger and its corner still where it was, is all on the canvas."""
+    corner = _corner(picture_size(image_size, short), canvas_size)
+    grown = picture_size(image_size, short + more)
+    return all(at + side <= end for at, side, end in zip(corner, grown, canvas_size, strict=True))
+
+
+def _usual_size(image_size: Size, canvas_size: Size) -> int:
+    """The short side next to `canvas`'s own that leaves ``STEPS`` both ways; that one where none does."""
+    usual = max(1, round(min(canvas_size) * 100 / 224))
+    for short in sorted(range(1, min(canvas_size) + 1), key=lambda side: abs(side - usual)):
+        if short - ceil(LEAST * short) >= STEPS and _fits(image_size, canvas_size, short, STEPS):
+            return short
+    return usual

@@ -34,6 +34,9 @@ MOST_LINES = 8
 MOST_FRAMES = 60
 """Frames of a clip, where nothing is said."""
 
+ALL_FRAMES = 600
+"""So many views of a clip are kept at once, at most."""
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -145,7 +148,7 @@ def trace(
     source: str | Path | Sample,
     *,
     motion: str | Sequence[str] | None = None,
-    steps: int = 33,
+    steps: int | None = None,
     direction: str | None = None,
     step: float | int | None = None,
     on: str | None = None,
@@ -170,7 +173,7 @@ def trace(
             sample.
         motion: What moves, one panel each: names of ``MOTIONS``, and ``"video"`` for a clip. None takes crop, scale and
             rotate for an image, video for a clip.
-        steps: Views of an image, the deployed one in the middle.
+        steps: Views of an image, the deployed one in the middle; None takes 33.
         direction: Which way a step goes, of motions that go down and right: vertical (None), horizontal or diagonal.
         step: How far a step goes, of motions that have a choice.
         on: What a motion works on, of those that have a choice.
@@ -180,7 +183,7 @@ def trace(
         label: The right class. It is drawn even if it never leads.
         classes: How many lines at most: the classes that lead most often, with those before and after the largest jump.
         start_s: Where in the clip to begin, in s.
-        frames: How many frames of it; None takes 60.
+        frames: How many frames of it, at most 600; None takes 60.
         enlarge: Whether the image may be enlarged where the model leaves too little room for the walk.
         seed: Of what a motion draws at random.
 
@@ -194,7 +197,8 @@ def trace(
     given = {option: value for option, value in given.items() if value is not None}
     # a slip is better told before a model is opened
     moving = _ways(names, given, steps, direction, seed)
-    _check_numbers(classes, start_s, frames, clip)
+    _refuse_idle(names, clip, steps, direction, start_s, frames)
+    _check_numbers(classes, start_s, frames)
     model = open_model(model) if isinstance(model, str) else model
     outputs = _classes_of(model)
     if clip:
@@ -206,7 +210,7 @@ def trace(
     check_labels([replace(sample, label=label)], outputs, "the label")
 
     panels, failed = [], []
-    for way in moving:
+    for name, way in zip(names, moving, strict=True):
         try:
             if way is None:
                 assert isinstance(source, str | Path)
@@ -217,14 +221,15 @@ def trace(
         except InputError as error:
             if motion is not None or clip:
                 raise
-            failed.append(error)
+            failed.append((name, error))
             continue
         panels.append(_panel(model, outputs, followed, label, classes))
     if not panels:
-        raise failed[0]
+        raise failed[0][1]
     named = [panel.motion["name"] for panel in panels]
     usual = {"motion": named, "classes": classes, "enlarge": enlarge, "seed": seed}
-    of_image = {"steps": steps, "direction": direction} if any(moving) else {}
+    walked = [way[1].steps for way in moving if way is not None]
+    of_image = {"steps": walked[0], "direction": direction} if walked else {}
     of_clip = {"start_s": start_s, "frames": (frames or MOST_FRAMES) if None in moving else None} if clip else {}
     asked = {name: value for name, value in {**usual, **of_image, **of_clip}.items() if value is not None}
     return Trace(
@@ -241,7 +246,7 @@ def trace(
         label=label,
         named=bool(model.class_names),
         asked={**asked, **given},
-        remarks=[f"{error.what} (at {error.where})" for error in failed],
+        remarks=[f"{name}: {error.what} (at {error.where})" for name, error in failed],
         panels=panels,
     )
 
@@ -269,7 +274,7 @@ def _motions(motion: str | Sequence[str] | None, clip: bool) -> list[str]:
 
 
 def _ways(
-    names: Sequence[str], given: Mapping[str, Any], steps: int, direction: str | None, seed: int
+    names: Sequence[str], given: Mapping[str, Any], steps: int | None, direction: str | None, seed: int
 ) -> list[tuple[Motion, Walk] | None]:
     """Each motion with its walk, None for a clip's own; options go to those motions that have them."""
     motions = {name: MOTIONS[name] for name in names if name != VIDEO}
@@ -291,15 +296,34 @@ def _ways(
     return ways
 
 
-def _check_numbers(classes: int, start_s: float | int, frames: int | None, clip: bool) -> None:
+def _refuse_idle(
+    names: Sequence[str], clip: bool, steps: int | None, direction: str | None, start_s: float | int, frames: int | None
+) -> None:
+    """Raises InputError for what was asked of a clip and this is none, or the other way round."""
+    by_frames, moved = VIDEO in names, names != [VIDEO]
+    whole = "a clip that goes frame by frame"
+    menu = (
+        ("--start", start_s > 0 and not clip, "a start is a clip's, and this is an image", "leave it out"),
+        ("--frames", frames is not None and not clip, "frames are a clip's, and this is an image", "give --steps"),
+        ("--frames", frames is not None and not by_frames, "only the first frame is moved", "add --motion video"),
+        ("--steps", steps is not None and not moved, f"{whole} has no steps", "give --frames"),
+        ("--direction", direction is not None and not moved, f"{whole} has no direction", "leave it out"),
+    )
+    for flag, idle, what, todo in menu:
+        if idle:
+            raise InputError(what, where=flag, todo=todo)
+
+
+def _check_numbers(classes: int, start_s: float | int, frames: int | None) -> None:
     if not start_s >= 0:
         raise InputError(f"a clip can't begin at {start_s:g} s", where="--start", todo="give 0 or more")
     if not 1 <= classes <= MOST_LINES:
         raise InputError(f"{classes} lines can't be told apart", where="--classes", todo=f"give 1 to {MOST_LINES}")
-    if frames is not None and not clip:
-        raise InputError("frames are a clip's, and this is an image", where="--frames", todo="give --steps instead")
     if frames is not None and frames < 2:
         raise InputError(f"{frames} frame is no motion", where="--frames", todo="give 2 or more")
+    if frames is not None and frames > ALL_FRAMES:
+        todo = f"give {ALL_FRAMES} or fewer, and --start for a later part"
+        raise InputError(f"{frames} frames are too many for one page", where="--frames", todo=todo)
 
 
 def _classes_of(model: Model) -> int:

@@ -70,7 +70,8 @@ def follow_clip(model: Model, path: Path, start_s: float | int, count: int) -> F
         numbers.append(int(frame.number))
         views.append(view.copy())  # a slice would hold the whole frame
     if len(views) < 2:
-        raise InputError(f"only one frame from {start_s:g} s on", where=path, todo="begin earlier")
+        todo = "begin earlier" if numbers[0] else "give a clip with two frames or more"
+        raise InputError(f"only one frame from {start_s:g} s on", where=path, todo=todo)
     motion = {"name": VIDEO, "where": "camera", "enlarged": 1.0}
     return Followed(motion, "s", np.array(times), [Place()] * len(views), numbers, views, None)
 
