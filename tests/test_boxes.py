@@ -140,7 +140,7 @@ BAD = {
     "COCO flat": ("a.json", coco(edges=[(1, 2, 9, 2, "field")]), r"annotations\[0\]: .* is empty"),
     "COCO id": ("a.json", coco(images=[{"id": [7], "file_name": "a"}]), r"images\[0\]: an id is no number"),
     "COCO two ids": ("a.json", coco(images=[{"id": 7, "file_name": n} for n in "ab"]), r"image id 7 is there twice"),
-    "COCO inf": ("a.json", coco(images=[{"id": 7, "file_name": "a", "width": float("inf"), "height": 3}]), r"whole num"),
+    "COCO inf": ("a.json", coco(images=[{"id": 7, "file_name": "a", "width": float("inf"), "height": 3}]), r"whole"),
     "COCO twice": ("a.json", coco(images=[{"id": n, "file_name": "a"} for n in (7, 8)]), r"a is there twice"),
 }  # fmt: skip
 

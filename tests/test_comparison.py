@@ -364,6 +364,22 @@ def test_other_options_of_a_motion_and_other_tasks_are_refused(audits):
         compare([audits[0], other])
 
 
+@pytest.mark.parametrize("motion", ["rotate", "scale", "subpixel"])
+def test_models_with_other_floors_can_be_compared(motion, tmp_path):
+    large = replace(BRIGHT, view_size=(12, 12), preprocessing=replace(BRIGHT.preprocessing, resize_px=12))
+    audits = [_audit(model, tmp_path / str(at), _samples(3), motion=motion, steps=5)
+              for at, model in enumerate((BRIGHT, large))]  # fmt: skip
+    assert audits[0].motion["floor"] != audits[1].motion["floor"]
+    assert "floor" not in compare(audits).to_json()["motion"]
+    shares = [{"floor": {**audits[0].motion["floor"], "share": share}} for share in (0.1, 0.12, 0.4)]
+    few, more, many = (replace(audit, motion={**audit.motion, **floor})
+                       for audit, floor in zip((audits[0], audits[1], audits[1]), shares, strict=True))  # fmt: skip
+    assert "Interpolation's own share" not in " ".join(compare([few, more]).notes)
+    assert "differs: 10% (bright (0)); 40% (bright (1))." in " ".join(compare([few, many]).notes)
+    none = replace(few, motion={**few.motion, "floor": None})
+    assert compare([none, many]).notes
+
+
 def test_other_images_are_refused(tmp_path):
     samples = _samples(6)
     audits = [_audit(WILD, tmp_path / "a", samples[:5]), _audit(WILD, tmp_path / "b", samples[1:])]

@@ -204,6 +204,24 @@ def test_models_that_can_not_be_compared_are_refused_in_one_line(other, message,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("motion", ["scale", "keep-box", "video"])
+def test_motions_that_not_every_way_of_feeding_has_are_refused_before_anything_runs(motion, tmp_path):
+    asked = Looker()
+    with pytest.raises(InputError, match=f"--motion: parity has no motion {motion}: .*; take camera") as caught:
+        parity(asked, textured(2), out=tmp_path, motion=motion)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    assert not asked.asked
+
+
+@pytest.mark.parametrize(("motion", "options"), [("rotate", {}), ("subpixel", {}), ("scale", {"on": "canvas"})])
+def test_motions_between_pixels_work_for_every_way_of_feeding(motion, options, tmp_path):
+    if motion == "scale":
+        options = {**options, "canvas_px": 224, "fill": "mean"}
+    found = parity(Looker(), textured(2), out=tmp_path, motion=motion, walks=1, **options)
+    assert {each.kind for each in found.compared} == {"variant"}
+
+
 def test_a_model_that_can_not_be_fed_otherwise_is_refused():
     class Own:
         spec, weights_sha256, task, scores = "own", None, "classify", "logits"

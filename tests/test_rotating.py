@@ -130,7 +130,7 @@ def test_room_is_no_more_than_a_turn_needs(view_size, step):
 
 def test_refuses_what_it_can_not_do():
     for step in (0, -1.0, 0.009, 181.0, float("nan")):
-        with pytest.raises(InputError, match="give 0.01 to 180 degrees"):
+        with pytest.raises(InputError, match=r"give 0\.01 to 180 degrees"):
             make_motion("rotate", step=step)
     with pytest.raises(InputError, match="the motion rotate has no on"):
         make_motion("rotate", on="crop")

@@ -100,7 +100,7 @@ def test_one_axis_says_what_its_steps_are():
     ) as error:
         _lay(make_walk("sweep", steps=401, axes=1), range(-180, 181), ONLY, place=lambda i, j: Place(angle=float(i)))
     assert "enlarged" not in str(error.value)
-    with pytest.raises(InputError, match=r"can be -3 to \+3, and the walk goes from -\d+ to"):
+    with pytest.raises(InputError, match=r"can be -3 to \+3, and the walk goes from [+-]\d+ to .*; take --walk pairs"):
         _lay(make_walk("random", axes=1, walks=9), range(-3, 4), ONLY)
 
 

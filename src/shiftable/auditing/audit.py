@@ -155,7 +155,7 @@ def audit(
         *getattr(model, "remarks", ()),
         *(recheck.remarks if recheck else ()),
         *_frames(show),
-        *motion_remarks(moving),
+        *motion_remarks(moving, model.preprocessing),
         *prepared.remarks,
     ]
     begin = time.perf_counter()

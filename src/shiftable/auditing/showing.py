@@ -119,6 +119,7 @@ class Show:
             home=stage.home,
             shorten=self.motion.needs_boxes,
             unit="px" if stage.place is Place else "steps",
+            place=None if stage.place is Place else stage.place,
         )
         center = stage.view(*stage.home)
         at = {stage.home: 0}

@@ -274,7 +274,9 @@ def _inside_one(places: Path, ground: Ground, walk: Walk) -> Path:
         return places
     from_, to = (f"{step:+d}{_worth(step, ground)}" for step in (reach[0], reach[-1]))
     fitting = 2 * max(0, min(ground.home[0] - reach[0], reach[-1] - ground.home[0])) + 1
-    fewer = f"take --steps {fitting} or less" if walk.shape == "sweep" and fitting > 2 else "take other steps"
+    fewer = "take --walk pairs, which stays inside"
+    if walk.shape == "sweep":
+        fewer = f"take --steps {fitting} or less" if fitting > 2 else "take images with more room"
     raise InputError(
         f"its steps can be {from_} to {to}, and the walk goes from {first:+d} to {last:+d}",
         todo=f"{fewer}, or smaller steps where the motion has --step",

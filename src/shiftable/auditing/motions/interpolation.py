@@ -106,7 +106,7 @@ class Source:
         )
         return np.asarray(self.pixels.resize(size[::-1], RESAMPLERS[resampler], box=box))
 
-    def columns(self, x: float, width: int, resampler: str) -> "Source":
+    def columns(self, x: float | int, width: int, resampler: str) -> "Source":
         """The source of these columns of the scene, resized along x: what is left to do for a `part` of them.
 
         The parts are the same bytes, for Pillow resizes along x first and rounds.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import ceil, floor
 from typing import NamedTuple
 
-from shiftable.auditing.motions.sliding import lay_out, resized_scene
+from shiftable.auditing.motions.sliding import lay_out, picture_on_scene, resized_scene
 from shiftable.auditing.motions.stage import Picture, Stage, Window
 from shiftable.auditing.walks import NOWHERE
 from shiftable.data.boxes import SLACK_PX, Box
@@ -68,7 +68,10 @@ def keep_box(
     def window(down: int, right: int) -> Window:
         return Window(top - down, left - right, view_height, view_width)
 
-    return Stage(view, dy, dx, window=window, home=(_nearest(dy), _nearest(dx)))
+    picture = None
+    if at == "resized":
+        picture = picture_on_scene((image.shape[0], image.shape[1]), preprocessing, view_size, room_px, False)
+    return Stage(view, dy, dx, window=window, picture=picture, home=(_nearest(dy), _nearest(dx)))
 
 
 def largest_box(boxes: Sequence[Box] | None, image_size: Size) -> Box:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from shiftable.auditing.motions.canvas import FILLS, canvas, picture_size
 from shiftable.auditing.motions.interpolation import find_source, whole_and_rest
-from shiftable.auditing.motions.sliding import crop
+from shiftable.auditing.motions.sliding import crop, picture_on_scene
 from shiftable.auditing.motions.stage import Picture, Place, Stage, Window
 from shiftable.auditing.walks import ROOM_PX
 from shiftable.errors import InputError
@@ -103,7 +103,8 @@ def _on_crop(
     def place(i: int, j: int) -> Place:
         return Place(scale=short / (short - i))
 
-    return Stage(view, range(-least, short - ceil(LEAST * short) + 1), range(1), place, window)
+    picture = picture_on_scene((image.shape[0], image.shape[1]), preprocessing, view_size, room_px, enlarge)
+    return Stage(view, range(-least, short - ceil(LEAST * short) + 1), range(1), place, window, picture)
 
 
 def _on_canvas(

@@ -15,7 +15,7 @@ from shiftable.auditing.motions.interpolation import (
     to_bytes,
     whole_and_rest,
 )
-from shiftable.auditing.motions.sliding import crop
+from shiftable.auditing.motions.sliding import crop, picture_on_scene
 from shiftable.auditing.motions.stage import Picture, Place, Stage, Window
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import Size
@@ -110,13 +110,15 @@ def _on_crop(
 
     down = _steps(height - view_height - top, top, step)
     right = _steps(width - view_width - left, left, step)
-    return Stage(view, down, right, _places(step), window)
+    picture = picture_on_scene((image.shape[0], image.shape[1]), preprocessing, view_size, room_px, enlarge)
+    return Stage(view, down, right, _places(step), window, picture)
 
 
 def _blocks(start: int, length: int, first: int, size: int, end: int) -> list[range]:
     """The blocks that hold ``length`` px from ``start`` on, of those that tile 0 to ``end``.
 
-    One begins at ``first``, and all have one size, but for the last and what is above the first. So a pixel is always of the same block, and the same, whichever view shows it.
+    One begins at ``first``, and all have one size but for those at the ends. So a pixel is always of the same block,
+    and the same, whichever view shows it.
 
     Example:
         >>> _blocks(3, 5, 4, 6, 30), _blocks(5, 5, 4, 6, 30)
