@@ -49,7 +49,7 @@ def audit_content(
         "command": provenance.command(audit),
         "record": provenance.record(audit),
         "references": provenance.REFERENCES,
-        "definitions": [(name, *wording.metric_words(name, audit), METRICS[name].of.__doc__) for name in audit.metrics],
+        "definitions": [(name, METRICS[name].of.__doc__ or "") for name in audit.metrics],
         "measure": wording.measure(audit),
     }
 
