@@ -16,9 +16,10 @@ from shiftable.auditing.asking import answer_shard, checked_scores, tabulate_sco
 from shiftable.auditing.motions import make_motion, motion_remarks
 from shiftable.auditing.motions.floors import interpolation_floor
 from shiftable.auditing.objects.tasks import PLACED, check_windows, clear_drafts, gathered, write_tables
+from shiftable.auditing.predictions import read_skipped
 from shiftable.auditing.preparing import Boxes, Labels, Prepared, describe, find_images, prepare
 from shiftable.auditing.rechecking import first_views, rechecked
-from shiftable.auditing.record import AUDIT, RUN, start_run, write_json
+from shiftable.auditing.record import AUDIT, RUN, discard, start_run, write_json
 from shiftable.auditing.results import Audit, sum_up
 from shiftable.auditing.retrieval import gather_references, tabulate_neighbours
 from shiftable.auditing.showing import Show, Shown, show_or_say
@@ -27,6 +28,7 @@ from shiftable.auditing.walks import make_walk
 from shiftable.data import Sample
 from shiftable.data.video import Video
 from shiftable.engine import run_shards
+from shiftable.errors import InputError
 from shiftable.models import Model, open_model
 
 
@@ -184,7 +186,12 @@ def audit(
         workers=workers,
         progress=progress,
     )
-    found = sum_up(folder, asked, names, remarks, controls, show.enlarged)
+    try:
+        found = sum_up(folder, asked, names, remarks, controls, show.enlarged)
+    except InputError:
+        if len(read_skipped(folder)) == len(samples):  # nothing to go on with, and in the way of the next try
+            discard(folder)
+        raise
     write_json(folder / AUDIT, found.to_json())
     if answered:
         seconds, views = time.perf_counter() - begin, sum(answered)

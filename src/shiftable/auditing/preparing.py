@@ -12,6 +12,7 @@ from shiftable.auditing.motions import Motion
 from shiftable.auditing.objects.metrics import choose_object_metrics
 from shiftable.auditing.objects.tasks import PLACED, choose_thresholds, unlabelled
 from shiftable.auditing.predictions import positive_from
+from shiftable.auditing.record import describe_model
 from shiftable.auditing.retrieval import without_labels
 from shiftable.auditing.scoring import Kind
 from shiftable.data import (
@@ -161,20 +162,9 @@ def describe(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What an audit is a function of: (the model, the images)."""
     listing = "\n".join(f"{sample.id}\t{sample.label}" for sample in prepared.samples)
-    about_model = {
-        "spec": model.spec,
-        "weights_sha256": model.weights_sha256,
-        "task": model.task,
-        "view_size": list(model.view_size),
-        "preprocessing": model.preprocessing.to_json(),
-        "scores": model.scores,
-        "classes": prepared.classes,
-        "class_offset": getattr(model, "class_offset", None) or 0,
-        "size": dict(getattr(model, "size", {})),
-        **prepared.record,
-    }
-    if (decoder := model.settings.get("decoder")) is not None:
-        about_model["decoder"] = decoder
+    about_model = describe_model(
+        model, prepared.classes, **{**prepared.record, "decoder": model.settings.get("decoder")}
+    )
     about_images = {
         "source": source,
         "listed": len(prepared.samples),

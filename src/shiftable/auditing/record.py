@@ -51,12 +51,7 @@ def open_folder(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> dict
         raise InputError(
             f"holds another audit ({difference})", where=folder, todo="give another --out, or --overwrite to delete it"
         )
-    for name in OWN:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    discard(folder)
     return None
 
 
@@ -100,6 +95,38 @@ def start_run(
     if batch_size not in (None, kept["batch_size"]):
         raise InputError(f"was begun with batch size {kept['batch_size']}", where=folder, todo="leave --batch-size out")
     return before
+
+
+def describe_model(model: Model, classes: int, **more: Any) -> dict[str, Any]:
+    """What an audit says of its model.
+
+    Args:
+        model: Who answers.
+        classes: How many it tells apart.
+        more: What else is to be said; left out where it is None.
+    """
+    return {
+        "spec": model.spec,
+        "weights_sha256": model.weights_sha256,
+        "task": model.task,
+        "view_size": list(model.view_size),
+        "preprocessing": model.preprocessing.to_json(),
+        "scores": model.scores,
+        "classes": classes,
+        "class_offset": getattr(model, "class_offset", None) or 0,
+        "size": dict(getattr(model, "size", {})),
+        **{name: value for name, value in more.items() if value is not None},
+    }
+
+
+def discard(folder: Path) -> None:
+    """Delete all that an audit has written into its folder."""
+    for name in OWN:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def read_run(folder: str | Path) -> dict[str, Any] | None:

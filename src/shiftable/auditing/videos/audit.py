@@ -18,7 +18,7 @@ from shiftable.auditing.metrics import PM_K, choose_metrics
 from shiftable.auditing.motions import FLAGS
 from shiftable.auditing.predictions import positive_from
 from shiftable.auditing.rechecking import VIEWS, rechecked
-from shiftable.auditing.record import AUDIT, RUN, start_run, write_json
+from shiftable.auditing.record import AUDIT, RUN, describe_model, start_run, write_json
 from shiftable.auditing.results import Audit
 from shiftable.auditing.videos.frames import Unusable, frames_of
 from shiftable.auditing.videos.results import smoothing_table, sum_up_videos
@@ -179,20 +179,9 @@ def _asked(plan: Plan, videos: Sequence[Video], source: str | None, pm_k: int) -
     model = plan.model
     listing = "\n".join(f"{video.id}\t{video.label if video.frame_labels is None else dict(video.frame_labels)}"
                         for video in videos)  # fmt: skip
-    also = {"threshold": plan.threshold, "score_step": getattr(model, "score_step", None)}
+    score_step = getattr(model, "score_step", None)
     return {
-        "model": {
-            "spec": model.spec,
-            "weights_sha256": model.weights_sha256,
-            "task": model.task,
-            "view_size": list(model.view_size),
-            "preprocessing": model.preprocessing.to_json(),
-            "scores": model.scores,
-            "classes": plan.classes,
-            "class_offset": getattr(model, "class_offset", None) or 0,
-            "size": dict(getattr(model, "size", {})),
-            **{name: value for name, value in also.items() if value is not None},
-        },
+        "model": describe_model(model, plan.classes, threshold=plan.threshold, score_step=score_step),
         "images": {
             "source": source,
             "listed": len(videos),
