@@ -273,17 +273,19 @@ def test_segmenters_answer_as_by_themselves(name):
     assert (answers == wanted).mean() > 0.99  # the last bits differ
 
 
-def test_key_points_of_torchvision_lie_in_the_view(monkeypatch):
+def test_key_points_of_torchvision_lie_in_the_view():
     optional("torchvision")
     import torch._dynamo
 
-    monkeypatch.setattr(torch._dynamo.config, "disable", True)  # it would compile for half a minute
     small = {
         "pretrained": False, "min_size": 32, "box_detections_per_img": 2, "rpn_post_nms_top_n_test": 10,
         "box_score_thresh": 0.0,
     }  # fmt: skip
-    model = open_model("torchvision/keypointrcnn_resnet50_fpn", task="keypoints", model_args=small, preprocessing=SIZE)
-    (found,) = model(VIEWS[:1])
+    with torch._dynamo.config.patch(disable=True):  # it would compile for half a minute
+        model = open_model(
+            "torchvision/keypointrcnn_resnet50_fpn", task="keypoints", model_args=small, preprocessing=SIZE
+        )
+        (found,) = model(VIEWS[:1])
     assert found.points.shape[1:] == (17, 3)
     assert len(found.points) == len(found.scores) > 0
     x, y, scores = np.moveaxis(found.points, -1, 0)

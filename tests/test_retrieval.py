@@ -312,7 +312,7 @@ def test_embeddings_without_a_direction_are_refused(wrong, message):
 def test_embeddings_of_no_width_and_other_tasks_are_refused():
     with pytest.raises(InputError, match="single number"):
         sh.audit(embedder(lambda views: histogram(views)[:, :1]), SAMPLES)
-    with pytest.raises(InputError, match="a segmenter's must be the classes of pixels"):
+    with pytest.raises(InputError, match="a class per pixel of the view"):
         sh.audit(FakeModel(hashed, task="segment"), SAMPLES)
     with pytest.raises(InputError, match="--threshold"):
         sh.audit(MODEL, SAMPLES, threshold=0.3)
