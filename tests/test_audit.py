@@ -354,8 +354,7 @@ def test_the_floor_of_an_interpolation_is_recorded():
 def test_an_audit_of_nothing_leaves_nothing_in_the_way(tmp_path):
     """Where no image can be used, the folder is free for the next try."""
     small = [Sample(f"{number}", None, lambda: np.zeros((4, 4, 3), np.uint8)) for number in range(2)]
-    model = sh.open_model("demo")
     with pytest.raises(InputError, match="none of the 2 images"):
-        sh.audit(model, small, motion="camera", steps=9, out=tmp_path / "a")
+        sh.audit(MODEL, small, motion="camera", steps=9, out=tmp_path / "a")
     assert list((tmp_path / "a").iterdir()) == []
-    assert sh.audit(model, "shapes", count=2, steps=3, out=tmp_path / "a").images["count"] == 2
+    assert sh.audit(MODEL, SAMPLES, count=2, steps=3, out=tmp_path / "a").images["count"] == 2
