@@ -1,0 +1,1 @@
+"""What a net does, operation by operation: seen, and done otherwise, without touching the net."""
