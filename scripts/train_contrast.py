@@ -13,6 +13,12 @@ them lie ``cifar10.json``, the preprocessing, and ``classes.txt``, for the comma
 
 and the same for ``resnet_like``. The test pictures are given as the parquet file; they bring their labels. ``--images``
 takes the first so many: the file interleaves the classes, so any multiple of 10 is balanced.
+
+The view is the whole picture, so ``shiftable audit`` has two ways of moving it:
+
+    --motion roll --steps 32     in a circle; all 32 places there are (33, the usual number, is one too many)
+    --motion crop --steps 9      over the picture enlarged from 32 to 40 px, so that objects are 1.25 times as large;
+                                 the usual 33 steps need 64 px and twice as large objects, which the nets know less well
 """
 
 import argparse
@@ -64,7 +70,8 @@ def main() -> None:
         make(options.out / f"{arm}-{seed}", arm, seed, options.width, options.steps, *splits)
     for arm, seed in wanted:
         record = json.loads((options.out / f"{arm}-{seed}.json").read_text())
-        print(f"{arm} {seed}: accuracy {record['accuracy']:.4f}, {record['seconds']:.0f} s")
+        made = f"{record['steps']} steps at width {record['width']} in {record['seconds']:.0f} s"
+        print(f"{arm} {seed}: accuracy {record['accuracy']:.4f}, {record['multiply_adds'] / 1e6:.1f} MMAC, {made}")
 
 
 def make(place: Path, arm: str, seed: int, width: int, steps: int, learned: Split, held_out: Split) -> None:
