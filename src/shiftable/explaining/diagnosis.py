@@ -147,8 +147,9 @@ class Spectrum:
             removed, Hann window.
         aliased_noise: The same where the site is shown white noise instead: what its own weights let through.
         frequency: Distance from frequency 0, in cycles per position.
-        power: Density of power by frequency, the mean over the ring, its sum over all frequencies 1.
-        power_noise: The same of white noise.
+        power: Density of power by frequency, the mean over the ring: 1 everywhere for white noise.
+        power_noise: The same where the site is shown white noise.
+        share: Of all frequencies, those in the ring: ``(power * share).sum()`` is 1.
     """
 
     site: str
@@ -158,6 +159,7 @@ class Spectrum:
     frequency: Float[np.ndarray, "ring"] = field(repr=False)
     power: Float[np.ndarray, "ring"] = field(repr=False)
     power_noise: Float[np.ndarray, "ring"] = field(repr=False)
+    share: Float[np.ndarray, "ring"] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,25 @@ class Intervention:
 
 
 @dataclass(frozen=True)
+class Interaction:
+    """What blurring two sites together does beyond what each does by itself. Flips removed, as of `Intervention`.
+
+    Args:
+        sites: The two.
+        first: Removed by blurring the first alone.
+        second: By the second alone.
+        both: By both together.
+        beyond: ``both − first − second``, −2 to 2. Below 0: they remove the same flips. Above: one needs the other.
+    """
+
+    sites: tuple[str, str]
+    first: Estimate
+    second: Estimate
+    both: Estimate
+    beyond: Estimate
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that was found, in words.
 
@@ -271,6 +292,7 @@ class Diagnosis:
         outside: Of `shiftable.explaining.outside`: what the answers alone tell of the stride.
         findings: Worst first.
         remarks: What a reader must know, a sentence each.
+        interactions: What blurring two sites does beyond each by itself; empty if not asked for.
     """
 
     spec: str
@@ -287,6 +309,7 @@ class Diagnosis:
     outside: Any
     findings: tuple[Finding, ...]
     remarks: tuple[str, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and text."""
