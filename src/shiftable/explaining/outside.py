@@ -7,8 +7,8 @@ answers along a walk, which any model gives, tell the stride and how much of the
 The variance of the one-pixel changes is parted by frequency (of changes, not answers: a slow trend then weighs
 nothing). What depends on the offset modulo m alone lies at the multiples of 1/m, where other things lie, too: of the
 power at these lines, what the frequencies beside them have is taken off. The rest is the share that the offset modulo m
-explains. It is nothing, on average, where answers change without a grid. It falls with the walk's length, as what the
-grid does to a picture changes along the way: compare models on equal walks.
+explains. It is nothing, or a little less, where answers change without a grid. It falls with the walk's length, as what
+the grid does to a picture changes along the way: compare models on equal walks.
 """
 
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class Modulus:
     Args:
         px: The number.
         explained: The share of the variance of one-pixel changes that depends on the offset modulo ``px``: 1 where
-            nothing else matters, 0 on average where it does not matter, so that it may come out below.
+            nothing else matters, about 0 where it does not matter: it may come out below.
         added: By how much that is more than the next smaller modulus that divides it explains.
         shows: Whether what is added is certain, at 95 % for all moduli together.
     """
@@ -154,19 +154,17 @@ def _shares(power: Power, moduli: tuple[int, ...], seed: int) -> tuple[Modulus, 
     apart = frequencies // moduli[-1]  # how far the lines of the largest modulus lie apart
     near = [off for off in range(-(apart // 2), apart // 2 + 1) if off]
     excess = power - np.mean([np.roll(power, off, axis=1) for off in near], axis=0)
-    excess, ones = excess / power.sum(axis=1, keepdims=True), np.ones(images)
+    excess = excess / power.sum(axis=1, keepdims=True)
+    counts = np.full(images, float(frequencies))
     certain = 1 - 0.05 / len(moduli)
     found: list[Modulus] = []
     before = np.zeros(images)
     for modulus in moduli:
         explained = excess[:, frequencies // modulus :: frequencies // modulus].sum(axis=1)
-        added = explained - before
-        low = magnitude(added, ones, confidence=certain, seed=seed).low
-        found.append(
-            Modulus(
-                modulus, magnitude(explained, ones, seed=seed), magnitude(added, ones, seed=seed), low > LEAST_SHARE
-            )
-        )
+        added = (explained - before) * frequencies
+        low = magnitude(added, counts, confidence=certain, seed=seed).low
+        whole = magnitude(explained * frequencies, counts, seed=seed)
+        found.append(Modulus(modulus, whole, magnitude(added, counts, seed=seed), low > LEAST_SHARE))
         before = explained
     return tuple(found)
 

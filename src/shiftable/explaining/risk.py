@@ -86,7 +86,7 @@ class Risk:
             raise InputError(f"a margin can't be {margin.min():g}", todo="give the top logit minus the second")
         if self.form == CONSTANT:
             return np.full(margin.shape, self.coefficients[0])
-        return _logistic(self.coefficients, FORMS[self.form](margin))
+        return _logistic(self.coefficients, np.asarray(FORMS[self.form](margin)))
 
     @property
     def formula(self) -> str:
