@@ -100,6 +100,9 @@ class Structure:
 class Response:
     """How one layer's map follows the picture. Estimates are over images; changes are per step of one px.
 
+    Definitions are in `shiftable.explaining.following`. Errors and changes of 1.4 are as large as between the maps of
+    unrelated pictures.
+
     Args:
         layer: The module whose map it is, or the site before which it was taken.
         depth: How far into the net, 0 to 1.
@@ -115,7 +118,8 @@ class Response:
             should not.
         sharpness: The spectral centroid, in cycles per position, 0 to 0.5 along an axis.
         offsets_px: The offsets of the curves.
-        sums: Global sums of a few channels of one image by offset, each over its mean: circular and real.
+        sums: Global sums of a few channels of one image by offset, each over the mean of the map's absolute values
+            (after a ReLU, over its own mean): circular and real. The last channel is the one that varies least.
         maps: The map of one channel of that image at a few offsets, for the figure.
         maps_at_px: Those offsets.
     """
