@@ -7,13 +7,15 @@ an exported graph are all the same here, and no tracer has to understand the net
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from shiftable.errors import InputError
 
 
 class Key(NamedTuple):
@@ -63,7 +65,13 @@ def visited(net: nn.Module, visit: Visit, left: Left | None = None) -> Iterator[
         net: Its weights, mode and hooks are as found afterwards, also after an exception.
         visit: Gets every operation. What it does itself is not visited.
         left: Told of every module that has run.
+
+    Raises:
+        InputError: If it is a TorchScript net, which lets nobody look on. What is scripted inside another net is seen
+            operation by operation, as if they were its surrounding module's.
     """
+    if isinstance(net, torch.jit.ScriptModule):
+        raise InputError("TorchScript nets can't be looked into", todo="give the net that it was made from")
     running: list[str] = []
     done: Counter[tuple[str, str]] = Counter()
     handles = []
@@ -75,11 +83,18 @@ def visited(net: nn.Module, visit: Visit, left: Left | None = None) -> Iterator[
 
     def after(name: str, module: nn.Module, args: Any, answer: Any) -> None:
         running.pop()
-        if left is not None and answer is not None:
-            left(name, module, [each for each in _flat(answer) if isinstance(each, Tensor)])
+        if left is None or answer is None:
+            return
+        outer, running[:] = running[:], []  # what it does itself is not the net's
+        try:
+            left(name, module, [each for each in flat(answer) if isinstance(each, Tensor)])
+        finally:
+            running[:] = outer
 
     try:
         for name, module in net.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
             handles.append(module.register_forward_pre_hook(partial(before, name)))
             handles.append(module.register_forward_hook(partial(after, name), always_call=True))
         with _Visited(visit, running, done):
@@ -89,13 +104,17 @@ def visited(net: nn.Module, visit: Visit, left: Left | None = None) -> Iterator[
             handle.remove()
 
 
-def _flat(answer: Any) -> Iterator[Any]:
+def flat(answer: Any) -> Iterator[Any]:
+    """What lists, tuples, mappings and dataclasses hold, one after the other."""
     if isinstance(answer, Mapping):
         for each in answer.values():
-            yield from _flat(each)
+            yield from flat(each)
     elif isinstance(answer, list | tuple):
         for each in answer:
-            yield from _flat(each)
+            yield from flat(each)
+    elif is_dataclass(answer) and not isinstance(answer, type):
+        for each in fields(answer):
+            yield from flat(getattr(answer, each.name))
     else:
         yield answer
 
@@ -110,6 +129,11 @@ class _Visited(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not self.running:  # between two passes: it is not the net's
             return func(*args, **(kwargs or {}))
+        if torch.is_inference_mode_enabled():  # there, PyTorch does not take operations apart before they come here
+            with self:
+                taken_apart = func.decompose(*args, **(kwargs or {}))
+            if taken_apart is not NotImplemented:
+                return taken_apart
         module, name = self.running[-1], func.overloadpacket.__name__
         key = Key(module, name, self.done[module, name])
         self.done[module, name] += 1
@@ -118,6 +142,5 @@ class _Visited(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def run(net: nn.Module, inputs: Tensor, visit: Visit, left: Left | None = None) -> Any:
     """The net's answer, every operation going through ``visit``. No gradients."""
-    # not inference_mode: there, operations made of others are not taken apart before they come here
     with torch.no_grad(), visited(net, visit, left):
         return net(inputs)

@@ -28,7 +28,7 @@ class Window:
     Args:
         kind: What the operation is.
         kernel: The window's positions.
-        stride: Of how many positions one is kept.
+        stride: Of how many positions one is kept; an interpolation's may be a fraction, here rounded up.
         padding: ((top, bottom), (left, right)), the operation's own: what was padded before is not in it.
         dilation: How far apart the window's positions are.
         input_size: Of the map before it.
@@ -112,12 +112,14 @@ def _pooling(kind: Kind, call: Call, image: Tensor, given: Tensor) -> Window | N
     return Window(kind, kernel, stride, _twice(padding), dilation, _size(image), _size(given), int(image.shape[1]))
 
 
-def _adaptive(call: Call, image: Tensor, given: Tensor) -> Window | None:
+def _adaptive(kind: Kind, call: Call, image: Tensor, given: Tensor) -> Window | None:
     before, after = _size(image), _size(given)
-    if after == (1, 1) or before[0] % after[0] or before[1] % after[1]:
+    if after == (1, 1):
         return None
+    if before[0] % after[0] or before[1] % after[1]:  # windows of several sizes: a resize
+        return _interpolation(call, image, given)
     stride = (before[0] // after[0], before[1] // after[1])
-    return _plain("average pooling", image, after, stride, stride)
+    return _plain(kind, image, after, stride, stride)
 
 
 def _slice(call: Call, image: Tensor, given: Tensor) -> Window | None:
@@ -160,7 +162,7 @@ def _interpolation(call: Call, image: Tensor, given: Tensor) -> Window | None:
     before, after = _size(image), _size(given)
     if before[0] <= after[0] and before[1] <= after[1]:
         return None
-    stride = (round(before[0] / after[0]), round(before[1] / after[1]))
+    stride = (-(-before[0] // after[0]), -(-before[1] // after[1]))
     return _plain("interpolation", image, after, stride, (1, 1))
 
 
@@ -169,7 +171,8 @@ WINDOWS: Mapping[str, Callable[[Call, Tensor, Tensor], Window | None]] = {
     "max_pool2d_with_indices": partial(_pooling, "max pooling"),
     "max_pool2d": partial(_pooling, "max pooling"),
     "avg_pool2d": partial(_pooling, "average pooling"),
-    "_adaptive_avg_pool2d": _adaptive,
+    "_adaptive_avg_pool2d": partial(_adaptive, "average pooling"),
+    "adaptive_max_pool2d": partial(_adaptive, "max pooling"),
     "slice": _slice,
     "pixel_unshuffle": _unshuffle,
     "view": _patches,
@@ -195,7 +198,8 @@ def _dense_max(call: Call, image: Tensor) -> Tensor:
     kernel, padding, dilation = _pair(call.args[1]), _pair(call.argument(3, 0)), _pair(call.argument(4, 1))
     stride, ceil_mode = _pair(call.argument(2) or kernel), bool(call.argument(5, False))
     padded = nn.functional.pad(image, _around(image, padding, kernel, stride, dilation, ceil_mode), value=-inf)
-    return nn.functional.max_pool2d(padded, kernel, 1, 0, dilation)
+    found: Tensor = nn.functional.max_pool2d(padded, kernel, 1, 0, dilation)
+    return found
 
 
 def _dense_average(call: Call, image: Tensor) -> Tensor:
@@ -208,9 +212,9 @@ def _dense_average(call: Call, image: Tensor) -> Tensor:
     counted = nn.functional.pad(counted, own, value=float(call.argument(5, True)))
     counted = nn.functional.pad(counted, [0, around[1] - own[1], 0, around[3] - own[3]])
     total = nn.functional.avg_pool2d(nn.functional.pad(image, around), kernel, 1, divisor_override=1)
-    if divisor := call.argument(6):
-        return total / divisor
-    return total / nn.functional.avg_pool2d(counted, kernel, 1, divisor_override=1)
+    divisor = call.argument(6) or nn.functional.avg_pool2d(counted, kernel, 1, divisor_override=1)
+    found: Tensor = total / divisor
+    return found
 
 
 def _around(image: Tensor, padding: Pair, kernel: Pair, stride: Pair, dilation: Pair, ceil_mode: bool) -> Sequence[int]:
@@ -226,7 +230,9 @@ def _around(image: Tensor, padding: Pair, kernel: Pair, stride: Pair, dilation: 
 
 def _dense_adaptive(call: Call, image: Tensor) -> Tensor:
     rows, columns = _pair(call.args[1])
-    return nn.functional.avg_pool2d(image, (image.shape[-2] // rows, image.shape[-1] // columns), 1)
+    pool = nn.functional.max_pool2d if "max" in call.key.operation else nn.functional.avg_pool2d
+    found: Tensor = pool(image, (image.shape[-2] // rows, image.shape[-1] // columns), 1)
+    return found
 
 
 def _from_first(call: Call, image: Tensor) -> Tensor:
@@ -239,16 +245,22 @@ def _as_it_is(call: Call, image: Tensor) -> Tensor:
     return image
 
 
+def _patched(call: Call, image: Tensor) -> Tensor:
+    window = _patches(call, call.args[0], call())
+    return image.movedim(3, 1) if window is not None and window.dimensions == NHWC else image
+
+
 DENSE: Mapping[str, Callable[[Call, Tensor], Tensor]] = {
     "convolution": _dense_convolution,
     "max_pool2d_with_indices": _dense_max,
     "max_pool2d": _dense_max,
     "avg_pool2d": _dense_average,
     "_adaptive_avg_pool2d": _dense_adaptive,
+    "adaptive_max_pool2d": _dense_adaptive,
     "slice": _from_first,
     "pixel_unshuffle": _as_it_is,
-    "view": _as_it_is,
-    "_unsafe_view": _as_it_is,
+    "view": _patched,
+    "_unsafe_view": _patched,
     "im2col": _as_it_is,
 }
 """By ATen's name of the operation: its response at stride 1, given (call, map)."""
