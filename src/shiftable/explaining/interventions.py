@@ -50,7 +50,7 @@ def intervene(
         sites: Names of sites; None takes all.
         filter: One of ``layers.low_pass.FILTERS``, or ``"ideal"``.
         taps: Its length at stride 2; None takes the usual one, 1 changes nothing.
-        padding: One of ``layers.low_pass.Padding``.
+        padding: One of ``layers.low_pass.PADDINGS``.
         match_moments: Whether each channel that a blurred site gives gets back the mean and the standard deviation that
             the net as it is gives it, over the unmoved views.
         pairs_of: Of how many sites, those whose blurring removes most flips, every two are blurred together as well.
@@ -72,7 +72,7 @@ def intervene(
     from shiftable.surgery.sites import find_sites
 
     asked = _Asked.of(model, sweeps)
-    low_pass = LowPass(filter, taps, padding)  # type: ignore[arg-type]
+    low_pass = LowPass(filter, taps, padding)
     found = find_sites(asked.net, asked.inputs(sweeps[0].views[:1]))
     chosen = _chosen([site.name for site in found], sites)
     if not chosen:

@@ -19,7 +19,7 @@ ideal       Fourier: nothing at or above 1 / (2s), all below; takes maps as goin
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from shiftable.errors import InputError, unknown
 Pair: TypeAlias = tuple[int, int]
 """(y, x)."""
 
-Padding: TypeAlias = Literal["reflect", "replicate", "zero-normalised", "circular"]
+PADDINGS = ("reflect", "replicate", "zero-normalised", "circular")
 """What stands for the positions beyond a map's edge: its mirror image without the edge itself; the edge; nothing, and
 the weights that are left are scaled to the sum 1; its other end."""
 
@@ -45,7 +45,7 @@ class LowPass:
     Args:
         filter: One of ``FILTERS``, or ``"ideal"``.
         taps: Its length at stride 2, 1 or more; None takes the usual one. Of no use to ``"ideal"``.
-        padding: One of ``Padding``; ``"ideal"`` is always circular.
+        padding: One of ``PADDINGS``; ``"ideal"`` is always circular.
 
     Raises:
         InputError: For unknown names, or no taps.
@@ -57,13 +57,13 @@ class LowPass:
 
     filter: str = "binomial"
     taps: int | None = None
-    padding: Padding = "reflect"
+    padding: str = "reflect"
 
     def __post_init__(self) -> None:
         if self.filter not in (*FILTERS, "ideal"):
             raise unknown("filter", self.filter, [*FILTERS, "ideal"])
-        if self.padding not in get_args(Padding):
-            raise unknown("padding", self.padding, get_args(Padding))
+        if self.padding not in PADDINGS:
+            raise unknown("padding", self.padding, PADDINGS)
         if self.taps is not None and self.taps < 1:
             raise InputError(f"a filter of {self.taps} taps", todo="give 1 or more")
 
@@ -171,7 +171,7 @@ def blur(
     image: Float[Tensor, "image channel y x"],
     kernel_y: Float[Tensor, "tap_y"],
     kernel_x: Float[Tensor, "tap_x"],
-    padding: Padding = "reflect",
+    padding: str = "reflect",
     stride: Pair = (1, 1),
 ) -> Float[Tensor, "image channel row column"]:
     """Every channel filtered by itself along y and along x, of the same size and in the same place.
@@ -183,9 +183,14 @@ def blur(
         image: The map, of any size: also of less positions than the kernel has. Channels-last stays channels-last.
         kernel_y: Weights along y, of sum 1. A single one leaves that axis as it is. In any dtype and on any device.
         kernel_x: The same along x.
-        padding: What stands for the positions beyond the edge. Constant maps stay constant with each.
+        padding: One of ``PADDINGS``. Constant maps stay constant with each.
         stride: Keep only every stride-th position, from the first on.
+
+    Raises:
+        InputError: If there is no such padding.
     """
+    if padding not in PADDINGS:
+        raise unknown("padding", padding, PADDINGS)
     filtered = image
     for axis, kernel, step in ((2, kernel_y, stride[0]), (3, kernel_x, stride[1])):
         if len(kernel) > 1:
@@ -216,7 +221,7 @@ def ideal(image: Float[Tensor, "image channel y x"], stride: Pair) -> Float[Tens
     return _laid_out_like(image, kept.to(image.dtype))
 
 
-def _along(image: Tensor, axis: int, kernel: Tensor, padding: Padding, step: int) -> Tensor:
+def _along(image: Tensor, axis: int, kernel: Tensor, padding: str, step: int) -> Tensor:
     """Filtered along one axis, every step-th position kept."""
     channels, taps = image.shape[1], len(kernel)
     down = axis == 2
@@ -232,7 +237,7 @@ def _along(image: Tensor, axis: int, kernel: Tensor, padding: Padding, step: int
     return filtered / nn.functional.conv2d(inside, weight, stride=every)
 
 
-def _padded(image: Tensor, axis: int, by: Pair, padding: Padding) -> Tensor:
+def _padded(image: Tensor, axis: int, by: Pair, padding: str) -> Tensor:
     """With so many positions more before and after."""
     size = image.shape[axis]
     around = [0, 0, *by] if axis == 2 else [*by, 0, 0]
