@@ -35,7 +35,8 @@ class Subsampling:
         channels: Of the map before it.
         stride_before_px: How far apart the positions of the map before it are, in px of the view.
         receptive_field_px: What a position after it sees.
-        blur: What removes high frequencies before it, in words ("binomial 3×3", "average 2×2"), or None.
+        blur: What removes high frequencies before it, in words ("binomial 3×3"; "its own kernel, average 2×2"), or
+            None. Learned kernels and maxima are none, and what was blurred before them is no longer so.
         on_main_path: Whether it is on the longest way through the net, and not in a shortcut or another branch.
     """
 
@@ -64,12 +65,13 @@ class Structure:
         view_size: (height, width) in px of what it was shown.
         resize: What the model does to a photograph before: layer 0. Words, or None where nobody knows.
         sites: In the order in which they are carried out.
-        layers: How many layers multiply by weights, along the longest way through the net.
+        layers: How many layers multiply by weights, along the longest way through the net: convolutions and matrix
+            products with learned weights, squeeze and excite's, too. Blurs are none.
         layers_in_all: The same, with all branches.
-        stride_px: The total stride, (y, x).
-        receptive_field_px: Of the last map, (y, x).
-        last_map: The module that gives the last map.
-        mixes: The operations that look at all of a map, and where ("global_pool (AdaptiveAvgPool2d)").
+        stride_px: The total stride, (y, x): the common multiple of how far apart the positions of its maps are.
+        receptive_field_px: Of the last map, (y, x), by windows alone: ``mixes`` look farther.
+        last_map: The module that gives the last map, the one before what makes one position of it.
+        mixes: What looks at all of a map, and where: "avgpool (AdaptiveAvgPool2d): global pooling"; a line a kind.
         remarks: What could not be seen, a sentence each.
     """
 
@@ -84,6 +86,16 @@ class Structure:
     last_map: str
     mixes: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+
+    @property
+    def main_path(self) -> tuple[Subsampling, ...]:
+        """The sites on the longest way through the net: of its ``layers``, so many subsample."""
+        return tuple(each for each in self.sites if each.on_main_path)
+
+    @property
+    def poolings(self) -> int:
+        """How many of these pool: the seed paper counts pooling layers alone (VGG16 5 of 16, ResNet50 1 of 50)."""
+        return sum("pooling" in each.kind for each in self.main_path)
 
     @property
     def copies(self) -> int:
