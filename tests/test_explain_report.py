@@ -6,6 +6,7 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from io import StringIO
+from math import nan
 
 import numpy as np
 import pytest
@@ -26,10 +27,12 @@ from shiftable.explaining.diagnosis import (
 )
 from shiftable.explaining.margins import measure_margins
 from shiftable.explaining.outside import reveal_stride
-from shiftable.explaining.risk import fit_risk, views_at_risk
+from shiftable.explaining.risk import fit_risk, read_risk, views_at_risk
 from shiftable.report import explain_drawings, explain_plots, explain_words
-from shiftable.report.explain_page import DRAWN, read_beside, write_diagnosis
+from shiftable.report.explain_page import DRAWN, claim_folder, read_beside, write_diagnosis
+from shiftable.report.explain_sections import SNIPPET
 from shiftable.report.explain_text import show_diagnosis
+from shiftable.report.explain_words import PARTS, figure
 
 MOST_BYTES = 5_000_000
 HOSTILE = ('</script><script>alert("a")</script>', "<img src=x onerror=alert(1)>", "$x^$ & {{7*7}} `", "猫 עברית")
@@ -164,3 +167,369 @@ def example_diagnosis():
         remarks=("Two images were smaller than the view and left out.",),
         interactions=interactions,
     )  # fmt: skip
+
+
+def _only(response, kind):
+    """A response of one kind of shift."""
+    names = ("sums_vary", "equivariance_error", "map_change", "pooled_change", "sums")
+    return replace(response, **{name: {kind: getattr(response, name)[kind]} for name in names})
+
+
+STEADY = np.zeros((10, STEPS, CLASSES)) + np.arange(CLASSES)
+"""Answers that never change."""
+EXAMPLE = example_diagnosis()
+EMPTY = np.zeros((0, 1, 1))
+UNTRIED = {"interventions": (), "interactions": ()}
+BLACK_BOX = replace(
+    EXAMPLE, spec="models/box.onnx", structure=None, responses=(), spectra=(), sampling=None, **UNTRIED
+)  # fmt: skip
+LESS = {
+    "a black box": BLACK_BOX,
+    "nothing but answers": replace(BLACK_BOX, margins=None, risk=None),
+    "structure only": replace(
+        BLACK_BOX, structure=EXAMPLE.structure, margins=None, risk=None, outside=None, findings=()
+    ),
+    "no site": replace(
+        EXAMPLE, structure=replace(EXAMPLE.structure, sites=(), stride_px=(1, 1)), spectra=(), **UNTRIED
+    ),
+    "no interventions": replace(EXAMPLE, **UNTRIED),
+    "no prediction, one axis": replace(
+        EXAMPLE,
+        sampling=replace(
+            EXAMPLE.sampling, how="phases", why_not="attention looks at all of a map", correlation=None, rms_ratio=None,
+            sampling_share=None, harmonics=np.arange(16.0)[None],
+        ),
+    ),
+    "no dependence on the place": replace(
+        EXAMPLE, sampling=replace(EXAMPLE.sampling, harmonics=np.zeros((STRIDE, STRIDE)), predicted=np.zeros((1, 3)),
+                                  measured=np.zeros((1, 3)), offsets_px=np.arange(3.0)),
+    ),
+    "no maps": replace(
+        EXAMPLE,
+        responses=tuple(replace(each, maps=EMPTY, maps_at_px=EMPTY[:, 0, 0], sums={}) for each in EXAMPLE.responses),
+    ),
+    "one kind of shift": replace(
+        EXAMPLE, responses=tuple(_only(each, "real") for each in EXAMPLE.responses)
+    ),
+    "no interval": replace(
+        EXAMPLE, sampling=replace(EXAMPLE.sampling, rms_ratio=replace(EXAMPLE.sampling.rms_ratio, low=nan, high=nan)),
+    ),
+    "a risk that was not checked": replace(EXAMPLE, risk=fit_risk(*(each[:4] for each in views_at_risk(_scores())))),
+    "no flips": replace(
+        BLACK_BOX, margins=measure_margins(STEADY), risk=fit_risk(*views_at_risk(STEADY)), outside=reveal_stride(STEADY)
+    ),
+    "nothing recorded": replace(EXAMPLE, model={}, images={}, settings={}, remarks=()),
+    "nothing at all": Diagnosis("a", {}, {}, {}, None, (), (), None, (), None, None, None, ()),
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.open, self.words, self.code = [], [], [], []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            (self.code if "pre" in self.open else self.words).append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+@pytest.fixture
+def page_only(monkeypatch):
+    """Leaves the PNG files out: they take longer than all the rest."""
+    monkeypatch.setattr("shiftable.report.explain_page.explain_figure", lambda _, path: path.touch())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The page of the example, with its figures."""
+    return write_diagnosis(EXAMPLE, tmp_path_factory.mktemp("explained"))
+
+
+# The page
+
+
+def test_asks_for_nothing_and_is_small(written):
+    page = Page(written)
+    assert written.stat().st_size < MOST_BYTES
+    assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "audio", "video"}
+    links = [attrs[name] for _, attrs in page.tags for name in ("href", "src") if name in attrs]
+    assert links
+    assert not [link for link in links if not re.match(r"data:|#|figures/|(diagnosis|structure|risk)\.json$", link)]
+    assert "url(" not in written.read_text()
+    assert page.open == []
+
+
+def test_links_lead_somewhere(written):
+    page = Page(written)
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    assert all((written.parent / link).exists() for link in links if not link.startswith("#"))
+    assert {f"#{each.figure}" for each in EXAMPLE.findings} <= set(links)
+
+
+def test_every_figure_is_drawn_and_is_a_picture(written):
+    names = {path.stem for path in (written.parent / "figures").iterdir()}
+    assert names == set(DRAWN)
+    for name in DRAWN:
+        with Image.open(written.parent / "figures" / f"{name}.png") as picture:
+            assert min(picture.size) > 200
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_says_the_numbers_of_the_diagnosis(written):
+    text = Page(written).text
+    for estimate in (EXAMPLE.sampling.sampling_share, EXAMPLE.sampling.flips_measured, EXAMPLE.risk.check.observed):
+        assert f"{100 * estimate.value:.1f} %" in text
+        assert f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %" in text
+    for each in EXAMPLE.spectra:
+        assert f"{100 * each.aliased.value:.1f} %" in text
+    for each in EXAMPLE.interventions:
+        assert f"{100 * each.flips_before.value:.1f} % → {100 * each.flips.value:.1f} %" in text
+    assert f"s² = {STRIDE**2} cases" in text
+    assert "0.39 % of all shifts" in text
+    assert "3 of 16 layers on the longest way through the net subsample (18 layers" in text
+    assert EXAMPLE.risk.formula in Page(written).code
+    assert EXAMPLE.outside.statement in text
+    found = [text.index(each.words.replace("`", "")) for each in EXAMPLE.findings]
+    assert found == sorted(found)
+    assert all(each.remedy in text for each in EXAMPLE.findings)
+
+
+def test_files_hold_the_diagnosis(written):
+    found = read_beside(written.parent)
+    assert found == json.loads(json.dumps(EXAMPLE.to_json()))
+    assert json.loads((written.parent / "structure.json").read_text()) == found["structure"]
+    risk = read_risk(written.parent / "risk.json")
+    assert risk(1.0) == EXAMPLE.risk(1.0)
+
+
+def test_the_lines_shown_for_a_deployment_run(written, monkeypatch):
+    monkeypatch.chdir(written.parent)
+    names = {"logits": np.array([1.0, 3.0, 2.5])}
+    exec(SNIPPET, names)
+    assert bool(names["unsure"]) == bool(EXAMPLE.risk(0.5) > 0.2)
+    assert len(SNIPPET.splitlines()) == 3
+
+
+@pytest.mark.parametrize("what", LESS)
+def test_reads_well_where_parts_are_missing(what, tmp_path, page_only):
+    diagnosis = LESS[what]
+    path = write_diagnosis(diagnosis, tmp_path)
+    page = Page(path)
+    assert page.open == []
+    assert not re.search(r"\b(None|nan|inf|Undefined)\b|\(\)|\{\{| ,", page.text)
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    assert {attrs["href"][1:] for tag, attrs in page.tags if tag == "a" and attrs["href"].startswith("#")} <= ids
+    assert ids & set(DRAWN) == {each.stem for each in (tmp_path / "figures").iterdir()}
+    assert (tmp_path / "structure.json").exists() == (diagnosis.structure is not None)
+    for name, words in PARTS.items():
+        part = getattr(diagnosis, name)
+        assert (f"Not here: {words}" in page.text) == (part is None or part == ())
+    drawings = [attrs["d"] for tag, attrs in page.tags if tag == "path"]
+    assert not [path for path in drawings if "nan" in path or "inf" in path]
+
+
+@pytest.mark.parametrize(
+    "what", ["no prediction, one axis", "no maps", "a risk that was not checked", "nothing at all"]
+)
+def test_figures_are_drawn_where_parts_are_missing(what, tmp_path):
+    folder = write_diagnosis(LESS[what], tmp_path).parent / "figures"
+    assert all(path.stat().st_size > 1000 for path in folder.iterdir())
+
+
+def test_what_an_earlier_diagnosis_left_is_taken_away(tmp_path, page_only):
+    write_diagnosis(EXAMPLE, tmp_path)
+    (tmp_path / "figures" / "mine.png").touch()
+    write_diagnosis(LESS["nothing but answers"], tmp_path)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"outside.png", "mine.png"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["diagnosis.json", "figures", "report.html"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_words_and_no_code(name, tmp_path, page_only):
+    finding = replace(EXAMPLE.findings[0], site=name, words=f"{name} and `{name}`", remedy=name)
+    diagnosis = replace(
+        EXAMPLE,
+        spec=name,
+        structure=replace(EXAMPLE.structure, sites=tuple(replace(each, name=name) for each in EXAMPLE.structure.sites),
+                          resize=name, mixes=(name,), last_map=name, remarks=(name,)),
+        responses=tuple(replace(each, layer=name) for each in EXAMPLE.responses),
+        spectra=tuple(replace(each, site=name) for each in EXAMPLE.spectra),
+        interventions=tuple(replace(each, sites=(name,)) for each in EXAMPLE.interventions),
+        interactions=(replace(EXAMPLE.interactions[0], sites=(name, name)),),
+        sampling=replace(EXAMPLE.sampling, how="phases", why_not=name),
+        images={**EXAMPLE.images, "source": name},
+        settings={"layers": [name]},
+        findings=(finding,),
+        remarks=(name,),
+    )  # fmt: skip
+    path = write_diagnosis(diagnosis, tmp_path, [{**EXAMPLE.to_json(), "spec": name}])
+    page, plain = Page(path), Page(_plain(tmp_path))
+    assert [tag for tag, _ in page.tags if tag in ("script", "img")] == []
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+    assert {tag for tag, _ in page.tags} == {tag for tag, _ in plain.tags}
+    assert name.replace("`", "") in unescape(page.text).replace("`", "")
+
+
+def _plain(folder):
+    return write_diagnosis(EXAMPLE, folder / "plain", [EXAMPLE.to_json()])
+
+
+def test_findings_that_have_no_figure_here_have_no_link(tmp_path, page_only):
+    finding = replace(EXAMPLE.findings[0], figure="spectra", low=None, high=None)
+    page = Page(write_diagnosis(replace(EXAMPLE, spectra=(), findings=(finding,)), tmp_path))
+    assert "#spectra" not in [attrs.get("href") for _, attrs in page.tags]
+
+
+# Beside others
+
+
+def test_several_nets_share_the_figure_of_invariance(tmp_path, page_only):
+    others = [{**EXAMPLE.to_json(), "spec": f"timm/other_{number}"} for number in range(3)]
+    text = Page(write_diagnosis(EXAMPLE, tmp_path, others)).text
+    assert all(each["spec"] in text for each in others)
+    drawing = explain_drawings.invariance([EXAMPLE.to_json(), *others])
+    assert [name for _, name in drawing.legend()] == [EXAMPLE.spec, *(each["spec"] for each in others)]
+    changes, pooled = drawing.parts
+    for curve in changes.curves:
+        np.testing.assert_allclose(curve.y, [each.map_change["circular"].value for each in EXAMPLE.responses])
+    for curve in pooled.curves:
+        np.testing.assert_allclose(curve.y, [each.pooled_change["circular"].value for each in EXAMPLE.responses])
+
+
+def test_nets_are_compared_in_the_kind_of_shift_that_all_have():
+    real = replace(EXAMPLE, responses=tuple(_only(each, "real") for each in EXAMPLE.responses)).to_json()
+    assert explain_drawings.alike([EXAMPLE.to_json(), EXAMPLE.to_json()]) == "circular"
+    assert explain_drawings.alike([EXAMPLE.to_json(), real]) == "real"
+
+
+def test_reading_what_is_no_diagnosis_says_so(tmp_path):
+    with pytest.raises(InputError, match="no diagnosis is there"):
+        read_beside(tmp_path)
+    (tmp_path / "diagnosis.json").write_text("{")
+    with pytest.raises(InputError, match="is no JSON"):
+        read_beside(tmp_path)
+    (tmp_path / "diagnosis.json").write_text("[1]")
+    with pytest.raises(InputError, match="is no diagnosis"):
+        read_beside(tmp_path)
+
+
+def test_a_folder_is_claimed_before_the_work(tmp_path, page_only):
+    claim_folder(tmp_path / "new")
+    write_diagnosis(EXAMPLE, tmp_path)
+    with pytest.raises(InputError, match="another diagnosis"):
+        claim_folder(tmp_path)
+    (tmp_path / "mine.txt").touch()
+    claim_folder(tmp_path, overwrite=True)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"mine.txt"}
+    (tmp_path / "audit.json").write_text("{}")
+    with pytest.raises(InputError, match="holds an audit"):
+        claim_folder(tmp_path, overwrite=True)
+    with pytest.raises(InputError, match="is a file"):
+        claim_folder(tmp_path / "mine.txt")
+
+
+# What is drawn
+
+
+def test_the_limit_is_that_of_the_stride_and_what_is_beyond_is_shaded():
+    drawing = explain_drawings.spectra(EXAMPLE.spectra)
+    for plot, each in zip(drawing.parts, EXAMPLE.spectra, strict=True):
+        assert plot.shaded == plot.marks[0][0] == 1 / (2 * max(each.stride))
+        np.testing.assert_allclose(10 ** plot.curves[0].y, each.power)
+        np.testing.assert_allclose(10 ** plot.curves[1].y, each.power_noise)
+
+
+def test_of_many_sites_those_with_most_beyond_are_drawn_in_order():
+    rng = np.random.default_rng(0)
+    many = [replace(EXAMPLE.spectra[0], site=str(at), aliased=_rate(0.02 * at, rng)) for at in rng.permutation(20)]
+    drawing = explain_drawings.spectra(many)
+    shown = [int(plot.title) for plot in drawing.parts]
+    least = min(many[[each.site for each in many].index(str(at))].aliased.value for at in shown)
+    assert len(shown) == explain_drawings.MOST_SITES
+    assert all(each.aliased.value <= least for each in many if int(each.site) not in shown)
+    assert shown == [int(each.site) for each in many if int(each.site) in shown]
+
+
+def test_shares_of_waves_add_up_and_count_either_sign():
+    power = np.zeros((8, 8))
+    power[1, 2] = power[7, 6] = power[7, 2] = power[1, 6] = 1.0
+    power[4, 0] = 4.0
+    found = replace(EXAMPLE.sampling, harmonics=power)
+    assert explain_words.strongest(found) == [("1", "2", "50.0\xa0%"), ("4", "0", "50.0\xa0%")]
+    heat = explain_drawings.harmonics(found).parts[0]
+    row, column = np.unravel_index(np.argmax(heat.shades), heat.shades.shape)
+    assert (heat.y.low + row + 0.5, heat.x.low + column + 0.5) == (-4, 0)
+    line = explain_drawings.harmonics(replace(found, harmonics=np.array([[0, 1.0, 2, 1]]))).parts[0]
+    np.testing.assert_allclose(line.curves[0].y, [0, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("sides", [(3, 5), (112, 112), (113, 300), (500, 500)])
+def test_maps_are_made_small_by_means(sides):
+    maps = np.random.default_rng(0).random((2, *sides))
+    shown = explain_drawings._smaller(maps)
+    assert max(shown.shape[1:]) <= explain_drawings.LARGEST_MAP
+    block = sides[0] // shown.shape[1]
+    np.testing.assert_allclose(shown[1, 0, 0], maps[1, :block, :block].mean())
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.3, 0.001], [-0.2, 0.4], [123.0], [nan], []])
+def test_axes_hold_their_values(values):
+    known = [value for value in values if value == value]
+    for axis in (explain_plots.linear("", values), explain_plots.spanning("", values)):
+        assert axis.low < axis.high
+        assert all(axis.low <= value <= axis.high for value in known)
+        assert all(axis.low - 1e-9 <= at <= axis.high + 1e-9 for at, _ in axis.ticks)
+    axis = explain_plots.logarithmic("", values)
+    assert axis.low < axis.high
+    assert all(explain_plots.logarithms([value])[0] <= axis.high for value in known)
+
+
+# The terminal
+
+
+@pytest.mark.parametrize("what", [None, *LESS])
+def test_the_terminal_tells_the_findings_worst_first_and_the_sites(what, tmp_path):
+    from rich.console import Console
+
+    diagnosis = EXAMPLE if what is None else LESS[what]
+    console = Console(file=StringIO(), width=400, legacy_windows=False)
+    show_diagnosis(console, diagnosis, tmp_path / "report.html")
+    text = console.file.getvalue()
+    places = [text.index(each.words) for each in diagnosis.findings]
+    assert places == sorted(places)
+    assert all(each.remedy in text for each in diagnosis.findings)
+    assert str(tmp_path / "report.html") in text
+    if diagnosis.structure is not None:
+        assert all(each.name in text for each in diagnosis.structure.sites)
+    for each in diagnosis.spectra:
+        assert figure(each.aliased.value, "%") in text
+
+
+def test_markup_in_names_is_no_markup(tmp_path):
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=400)
+    name = "[red]layer[/red] [/]"
+    show_diagnosis(console, replace(EXAMPLE, findings=(replace(EXAMPLE.findings[1], site=name, words=name),)), tmp_path)
+    assert console.file.getvalue().count(name) == 2

@@ -35,7 +35,7 @@ def margins(found: Margins) -> Drawing:
     curves = [Curve("the margin", at, logarithms(means), 0)]
     curves += [Curve(name, at, logarithms(moves[:, number]), number + 1) for number, name in enumerate(names)]
     rates, low, high = ends(each.p_flip for each in tenths)
-    flips = linear("share of steps whose answer changes", [*rates, *high], percent=True)
+    flips = linear("of all steps", [*rates, *high], percent=True)
     return Drawing(
         "margins",
         "How sure, and how steady",
@@ -95,7 +95,7 @@ def outside(found: Outside) -> Drawing:
             Plot(
                 "Where the answer jumps",
                 (Curve("", phases, np.array(found.by_phase, float), 0),),
-                exact(f"step, modulo {len(phases)} px", 0, float(phases[-1])),
+                exact(f"step, modulo {len(phases)} px", 0.0, float(phases[-1])),
                 linear("change in one pixel", found.by_phase),
                 says=f"Change of the answer by place modulo {len(phases)}",
             )

@@ -1,7 +1,9 @@
 """The pictures of a diagnosis as SVG, in the page's own colours; no two lines differ by hue alone."""
 
 import base64
+from collections.abc import Callable
 from io import BytesIO
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +15,7 @@ from shiftable.report.explain_plots import Curve, Drawing, Heat, Part, Plot, Row
 from shiftable.report.trace_charts import key, mark
 from shiftable.report.wording import shorten
 
+Place: TypeAlias = Callable[[float], float]
 MARKS = 12
 """About so many marks are drawn on a curve."""
 WIDE, SMALL = (420, 236), (300, 206)
@@ -45,43 +48,39 @@ def legend(drawing: Drawing) -> list[tuple[Markup, str]]:
 def _plot(plot: Plot, width: int, height: int) -> Markup:
     right, bottom = width - RIGHT_GAP, height - BELOW
 
-    def across(values: Float[np.ndarray, "point"] | float) -> Float[np.ndarray, "point"]:
-        return np.asarray(LEFT + (right - LEFT) * plot.x.part(values))
+    def across(value: float) -> float:
+        return LEFT + (right - LEFT) * plot.x.part(value)
 
-    def up(values: Float[np.ndarray, "point"] | float) -> Float[np.ndarray, "point"]:
-        return np.asarray(bottom - (bottom - TOP) * plot.y.part(values))
+    def up(value: float) -> float:
+        return bottom - (bottom - TOP) * plot.y.part(value)
 
     parts = []
     if plot.shaded is not None and plot.shaded < plot.x.high:
-        start = float(across(plot.shaded))
+        start = across(plot.shaded)
         parts.append(_box("beyond", start, TOP, right - start, bottom - TOP))
     for place, words in plot.y.ticks:
-        y = float(up(place))
+        y = up(place)
         parts.append(Markup('<path class="rule" d="M{} {:.1f}H{}"/>').format(LEFT, y, right))
         parts.append(caption(LEFT - 6, y + 4, words, anchor="end"))
     parts.append(Markup('<path class="axis" d="M{0} {1}V{2}H{3}"/>').format(LEFT, TOP, bottom, right))
     for place, words in plot.x.ticks:
-        x = float(across(place))
+        x = across(place)
         parts.append(Markup('<path class="axis" d="M{:.1f} {}v4"/>').format(x, bottom))
-        parts.append(_tick(x, bottom + 18, words, 0, width))
+        parts.append(_tick(x, bottom + 18, words, width))
     for place, words in plot.marks:
-        x = float(across(place))
+        x = across(place)
         parts.append(Markup('<path class="limit" d="M{:.1f} {}V{}"/>').format(x, TOP, bottom))
         parts.append(caption(x - 4, TOP + 10, words, anchor="end") if x > width / 2 else
                      caption(x + 4, TOP + 10, words, anchor="start"))  # fmt: skip
-    parts += [_curve(curve, across(curve.x), up(curve.y), *_reach(curve, up)) for curve in plot.curves]
-    parts.append(caption(4, 14, plot.y.words, anchor="start"))
-    parts.append(caption((LEFT + right) / 2, height - 8, plot.x.words))
+    parts += [_curve(curve, across, up) for curve in plot.curves]
+    parts.append(caption(4.0, 14.0, plot.y.words, anchor="start"))
+    parts.append(caption((LEFT + right) / 2, height - 8.0, plot.x.words))
     return _svg("plot", width, height, plot.says or plot.title, parts)
 
 
-def _reach(curve: Curve, up) -> tuple[Float[np.ndarray, "point"], ...]:  # type: ignore[no-untyped-def]
-    if curve.low is None or curve.high is None:
-        return ()
-    return up(curve.low), up(curve.high)
-
-
-def _curve(curve: Curve, x: Float[np.ndarray, "point"], y: Float[np.ndarray, "point"], *reach) -> Markup:  # type: ignore[no-untyped-def]
+def _curve(curve: Curve, across: Place, up: Place) -> Markup:
+    x = [across(float(value)) for value in curve.x]
+    y = [up(float(value)) for value in curve.y]
     known = np.isfinite(curve.y)
     path, pen = [], "M"
     for right, down, there in zip(x, y, known, strict=True):
@@ -90,9 +89,11 @@ def _curve(curve: Curve, x: Float[np.ndarray, "point"], y: Float[np.ndarray, "po
     if curve.kind == "guide":
         return Markup('<path class="guide" d="{}"/>').format("".join(path))
     stride = max(1, round(len(x) / MARKS))
-    marks = [mark(float(x[at]), float(y[at]), curve.style)
-             for at in range(curve.style % stride, len(x), stride) if known[at]]  # fmt: skip
-    whiskers = [f"M{at:.1f} {low:.1f}V{high:.1f}" for at, low, high in zip(x, *reach, strict=True)] if reach else []
+    marks = [mark(x[at], y[at], curve.style) for at in range(curve.style % stride, len(x), stride) if known[at]]
+    whiskers = []
+    if curve.low is not None and curve.high is not None:
+        for right, low, high in zip(x, curve.low, curve.high, strict=True):
+            whiskers.append(f"M{right:.1f} {up(float(low)):.1f}V{up(float(high)):.1f}")
     return Markup('<g class="line line-{}"><path class="whisker" d="{}"/><path d="{}"/>{}</g>').format(
         curve.style % 8, "".join(whiskers) or "M0 0", "".join(path) or "M0 0", Markup("").join(marks)
     )
@@ -106,10 +107,10 @@ def _heat(heat: Heat) -> Markup:
         _box("edge", left, top, right - left, bottom - top),
     ]
     for place, words in heat.x.ticks:
-        parts.append(caption(left + (right - left) * float(heat.x.part(place)), bottom + 18, words))
+        parts.append(caption(left + (right - left) * heat.x.part(place), bottom + 18, words))
     for place, words in heat.y.ticks:
-        parts.append(caption(left - 6, top + (bottom - top) * float(heat.y.part(place)) + 4, words, anchor="end"))
-    parts += [caption(4, 14, heat.y.words, anchor="start"), caption((left + right) / 2, height - 10, heat.x.words)]
+        parts.append(caption(left - 6, top + (bottom - top) * heat.y.part(place) + 4, words, anchor="end"))
+    parts += [caption(4.0, 14.0, heat.y.words, anchor="start"), caption((left + right) / 2, height - 10.0, heat.x.words)]
     return _svg("heatmap", width, height, heat.says or heat.title, parts)
 
 
@@ -120,7 +121,7 @@ def _strip(strip: Strip) -> Markup:
     parts = []
     for at, (picture, words) in enumerate(zip(strip.pictures, strip.captions, strict=True)):
         x = at * (side + gap) + 1
-        parts += [_image(picture, x, 1, side, height), _box("edge", x, 1, side, height)]
+        parts += [_image(picture, x, 1.0, side, height), _box("edge", x, 1.0, side, height)]
         parts.append(caption(x + side / 2, height + 18, words))
     width = len(strip.pictures) * (side + gap) - gap + 2
     return _svg("strip-maps", int(width), int(height + 26), strip.says or strip.title, parts)
@@ -131,21 +132,21 @@ def _rows(rows: Rows) -> Markup:
     bottom = 10 + ROW_PX * len(rows.names)
 
     def x(value: float) -> float:
-        return float(left + (right - left) * rows.x.part(value))
+        return left + (right - left) * rows.x.part(value)
 
     parts = []
     for place, words in rows.x.ticks:
         parts.append(
             Markup('<path class="{}" d="M{:.1f} 4V{:.1f}"/>').format("axis" if place == 0 else "rule", x(place), bottom)
         )
-        parts.append(_tick(x(place), bottom + 18, words, 0, width))
+        parts.append(_tick(x(place), bottom + 18, words, width))
     for at, (name, found, note) in enumerate(zip(rows.names, rows.values, rows.notes, strict=True)):
         top = 8 + ROW_PX * at
         low, high = (found.value if np.isnan(end) else end for end in (found.low, found.high))
-        first, last = sorted((x(0), x(found.value)))
+        first, last = sorted((x(0.0), x(found.value)))
         parts.append(caption(left, top + 11, shorten(name, LONGEST_NAME), "small", anchor="start"))
         parts.append(caption(left, top + 27, note, anchor="start"))
-        parts.append(_box("column", first, top + 33, last - first, 12))
+        parts.append(_box("column", first, top + 33, last - first, 12.0))
         parts.append(Markup('<path class="reaching" d="M{0:.1f} {1}H{2:.1f}M{0:.1f} {3}v8M{2:.1f} {3}v8"/>').format(
             x(low), top + 39, x(high), top + 35))  # fmt: skip
         parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{}" r="3.5"/>').format(x(found.value), top + 39))
@@ -153,12 +154,12 @@ def _rows(rows: Rows) -> Markup:
     return _svg("plot", width, int(bottom + 46), rows.says or rows.title, parts)
 
 
-def _tick(x: float, y: float, words: str, low: float, high: float) -> Markup:
+def _tick(x: float, y: float, words: str, width: int) -> Markup:
     """A number below an axis, inside the picture."""
     half = 4.6 * len(words)
-    if x + half > high:
-        return caption(high - 1, y, words, anchor="end")
-    return caption(low + 1, y, words, anchor="start") if x - half < low else caption(x, y, words)
+    if x + half > width:
+        return caption(width - 1.0, y, words, anchor="end")
+    return caption(1.0, y, words, anchor="start") if x < half else caption(x, y, words)
 
 
 def _box(kind: str, x: float, y: float, width: float, height: float) -> Markup:

@@ -47,7 +47,7 @@ def spectra(found: Sequence[Spectrum]) -> Drawing | None:
     worst = sorted(found, key=lambda each: -each.aliased.value)[:MOST_SITES]
     chosen = [each for each in found if each in worst]
     values = np.concatenate([np.concatenate([each.power, each.power_noise]) for each in chosen])
-    y = logarithmic("power, in steps of ten; 1: white noise", values, decades=5)
+    y = logarithmic("power; 1 is white noise", values, decades=5)
     x = exact("cycles per position", 0.0, max(0.5, *(float(each.frequency.max()) for each in chosen)), most=5)
     return Drawing("spectra", "Power by frequency, site by site", tuple(_spectrum(each, x, y) for each in chosen), 3)
 
@@ -108,7 +108,7 @@ def harmonics(found: Sampling) -> Drawing | None:
         count = max(power.shape)
         at = np.arange(count // 2 + 1)
         folded = _folded(power.reshape(-1) / total)
-        x = exact(f"cycles per {count} px", 0, float(at[-1]))
+        x = exact(f"cycles per {count} px", 0.0, float(at[-1]))
         y = linear("share of the power", folded, percent=True)
         return Drawing("harmonics", title, (Plot(title, (Curve("", at.astype(float), folded),), x, y),), 1)
     words = "down: cycles per {} px", "to the right: cycles per {} px"
@@ -181,7 +181,7 @@ def depth(found: Sequence[Response]) -> Drawing | None:
     """Along depth: how much sums vary, how far maps are from moving along, how sharp they are."""
     if not found:
         return None
-    x = exact("depth, 1 is the last map", 0, 1)
+    x = exact("depth, 1 is the last map", 0.0, 1.0)
     plots = [
         _by_depth("How much global sums vary", "variation over the mean", found, [each.sums_vary for each in found], x),
         _by_depth("How far the map is from moving along", "error, 0 is none", found,
@@ -215,7 +215,7 @@ def invariance(records: Sequence[Mapping[str, Any]]) -> Drawing | None:
     nets = [each for each in records if each.get("responses")][:MOST_NETS]
     if not nets:
         return None
-    x = exact("depth: 0 the picture, 1 the last map", 0, 1)
+    x = exact("depth: 0 the picture, 1 the last map", 0.0, 1.0)
     plots = []
     for field, title in (("map_change", "The map: should move along"), ("pooled_change", "Its average: should not")):
         if len(nets) == 1:

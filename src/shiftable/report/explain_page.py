@@ -16,6 +16,7 @@ from shiftable.report import explain_answer_drawings, explain_drawings, explain_
 from shiftable.report.explain_figures import explain_figure
 from shiftable.report.explain_plots import Drawing
 from shiftable.report.pages import render
+from shiftable.report.structure_diagram import structure_diagram
 
 PAGE, RECORD, STRUCTURE, RISK, FIGURES = "report.html", "diagnosis.json", "structure.json", "risk.json", "figures"
 
@@ -192,7 +193,8 @@ def _draw(drawings: Mapping[str, Drawing], folder: Path) -> None:
 
 
 def _diagram(diagnosis: Diagnosis) -> Any:
-    return None
+    found = diagnosis.structure
+    return structure_diagram(found) if found is not None and found.sites else None
 
 
 def _files(diagnosis: Diagnosis) -> list[tuple[str, str]]:

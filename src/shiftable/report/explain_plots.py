@@ -27,9 +27,9 @@ class Axis:
     high: float
     ticks: Ticks
 
-    def part(self, values: Points | float) -> Points:
-        """Where values are on it, 0 its beginning and 1 its end; what lies outside is put at the nearer end."""
-        return np.asarray(np.clip((np.asarray(values, float) - self.low) / (self.high - self.low), 0, 1))
+    def part(self, value: float) -> float:
+        """Where a value is on it, 0 its beginning and 1 its end; what lies outside is put at the nearer end."""
+        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
 
 @dataclass(frozen=True)
