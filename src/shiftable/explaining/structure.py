@@ -50,7 +50,8 @@ def structure(model: Any, view_size: Pair | None = None, spec: str | None = None
         ([('0', (2, 2), None), ('2', (2, 2), None)], (4, 4), 16)
     """
     spec = spec or str(getattr(model, "spec", type(model).__name__))
-    size: Pair = view_size or getattr(model, "view_size", (224, 224))
+    height, width = view_size or getattr(model, "view_size", None) or (224, 224)
+    size = (int(height), int(width))
     net, remarks = unwrapped(getattr(getattr(model, "exact", None) or model, "net", model), spec)
     pictures = [_picture(model, net, size, seed + number) for number in range(2)]
     travel = _tried(lambda: travelled(net, pictures[0]), spec, size)

@@ -45,7 +45,7 @@ def filter_words(weight: Tensor, groups: int, channels: int) -> str | None:
         >>> filter_words((binomial[:, None] * binomial / 16).expand(8, 1, 3, 3), 8, 8)
         'binomial 3×3'
     """
-    if groups != channels or weight.shape[0] != channels or weight.shape[2:].numel() < 2:
+    if groups != channels or weight.shape[0] != channels or weight.shape[2:].numel() < 2 or weight.is_meta:
         return None
     filters = weight.detach()[:, 0].double().cpu()
     if (filters < 0).any() or ((filters.sum((1, 2)) - 1).abs() > SUMS_TO_ONE).any():
