@@ -29,7 +29,8 @@ from shiftable.explaining.margins import measure_margins
 from shiftable.explaining.outside import reveal_stride
 from shiftable.explaining.risk import fit_risk, read_risk, views_at_risk
 from shiftable.report import explain_drawings, explain_plots, explain_words
-from shiftable.report.explain_page import DRAWN, claim_folder, read_beside, write_diagnosis
+from shiftable.report.explain_figures import explain_figure
+from shiftable.report.explain_page import DRAWN, claim_folder, explain_drawings_of, read_beside, write_diagnosis
 from shiftable.report.explain_sections import SNIPPET
 from shiftable.report.explain_text import show_diagnosis
 from shiftable.report.explain_words import PARTS, figure
@@ -106,7 +107,7 @@ def _structure():
     sites, stride, size = [], 1, 224
     for number, name in enumerate(SITES):
         sites.append(
-            Subsampling(name, *(("convolution", "Conv2d"), ("max_pool", "MaxPool2d"))[number % 2],
+            Subsampling(name, *(("convolution", "Conv2d"), ("max pooling", "MaxPool2d"))[number % 2],
                         (3, 3), (2, 2), ((0, 1), (0, 1)) if number == 1 else ((1, 1), (1, 1)), (1, 1), (size, size),
                         (size // 2, size // 2), 16 * 2**number, (stride, stride), (7 * stride, 7 * stride),
                         "average 2×2" if number == 2 else None, number != 3)
@@ -154,7 +155,8 @@ def example_diagnosis():
         model={"spec": "torchvision/example", "weights_sha256": "0123456789abcdef" * 4, "view_size": [224, 224],
                "scores": "logits", "classes": CLASSES},
         images={"source": "photos/", "listed": IMAGES, "count": IMAGES, "sha256": "ab" * 32, "labelled": 0},
-        settings={"offsets": STEPS, "seed": 5, "layers": list(SITES), "interventions": True, "dense": None},
+        settings={"steps": STEPS, "direction": "horizontal", "layers": list(SITES), "dense": 2, "interventions": True,
+                  "pairs": 2, "seed": 5, "machine": {"system": "Linux"}, "versions": {"numpy": "2.4.6"}},
         structure=_structure(),
         responses=tuple(_response(number, rng) for number in range(4)),
         spectra=tuple(_spectrum(number, rng) for number in range(4)),
@@ -315,6 +317,16 @@ def test_says_the_numbers_of_the_diagnosis(written):
     assert all(each.remedy in text for each in EXAMPLE.findings)
 
 
+def test_the_command_asks_for_the_same_again(written):
+    (command,) = (each for each in Page(written).code if each.startswith("shiftable explain"))
+    assert command.split()[:4] == ["shiftable", "explain", "torchvision/example", "photos/"]
+    assert f"--images {IMAGES} --steps {STEPS} --direction horizontal --layer {SITES[0]} --layer" in command
+    assert command.endswith("--dense 2 --interventions --pairs 2 --seed 5")
+    text = Page(written).text
+    assert "Versions" in text
+    assert "numpy 2.4.6" in text
+
+
 def test_files_hold_the_diagnosis(written):
     found = read_beside(written.parent)
     assert found == json.loads(json.dumps(EXAMPLE.to_json()))
@@ -350,11 +362,14 @@ def test_reads_well_where_parts_are_missing(what, tmp_path, page_only):
 
 
 @pytest.mark.parametrize(
-    "what", ["no prediction, one axis", "no maps", "a risk that was not checked", "nothing at all"]
+    ("what", "name"),
+    [("no prediction, one axis", "harmonics"), ("no maps", "depth"), ("a risk that was not checked", "risk")],
 )
-def test_figures_are_drawn_where_parts_are_missing(what, tmp_path):
-    folder = write_diagnosis(LESS[what], tmp_path).parent / "figures"
-    assert all(path.stat().st_size > 1000 for path in folder.iterdir())
+def test_figures_are_drawn_where_parts_are_missing(what, name, tmp_path):
+    diagnosis = LESS[what]
+    explain_figure(explain_drawings_of(diagnosis, diagnosis.to_json(), ())[name], tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert min(picture.size) > 200
 
 
 def test_what_an_earlier_diagnosis_left_is_taken_away(tmp_path, page_only):
@@ -366,7 +381,7 @@ def test_what_an_earlier_diagnosis_left_is_taken_away(tmp_path, page_only):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_are_words_and_no_code(name, tmp_path, page_only):
+def test_names_are_words_and_no_code(name, written, tmp_path, page_only):
     finding = replace(EXAMPLE.findings[0], site=name, words=f"{name} and `{name}`", remedy=name)
     diagnosis = replace(
         EXAMPLE,
@@ -384,15 +399,11 @@ def test_names_are_words_and_no_code(name, tmp_path, page_only):
         remarks=(name,),
     )  # fmt: skip
     path = write_diagnosis(diagnosis, tmp_path, [{**EXAMPLE.to_json(), "spec": name}])
-    page, plain = Page(path), Page(_plain(tmp_path))
+    page, plain = Page(path), Page(written)
     assert [tag for tag, _ in page.tags if tag in ("script", "img")] == []
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in plain.tags}
     assert name.replace("`", "") in unescape(page.text).replace("`", "")
-
-
-def _plain(folder):
-    return write_diagnosis(EXAMPLE, folder / "plain", [EXAMPLE.to_json()])
 
 
 def test_findings_that_have_no_figure_here_have_no_link(tmp_path, page_only):
@@ -404,11 +415,10 @@ def test_findings_that_have_no_figure_here_have_no_link(tmp_path, page_only):
 # Beside others
 
 
-def test_several_nets_share_the_figure_of_invariance(tmp_path, page_only):
-    others = [{**EXAMPLE.to_json(), "spec": f"timm/other_{number}"} for number in range(3)]
-    text = Page(write_diagnosis(EXAMPLE, tmp_path, others)).text
-    assert all(each["spec"] in text for each in others)
-    drawing = explain_drawings.invariance([EXAMPLE.to_json(), *others])
+def test_several_nets_share_the_figure_of_invariance():
+    record = EXAMPLE.to_json()
+    others = [{**record, "spec": f"timm/other_{number}"} for number in range(3)]
+    drawing = explain_drawings.invariance([record, *others])
     assert [name for _, name in drawing.legend()] == [EXAMPLE.spec, *(each["spec"] for each in others)]
     changes, pooled = drawing.parts
     for curve in changes.curves:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftable.auditing.feeding.parity import refuse_audits
-from shiftable.auditing.record import surroundings, write_json
+from shiftable.auditing.record import write_json
 from shiftable.engine import write_atomically
 from shiftable.errors import InputError
 from shiftable.explaining.diagnosis import Diagnosis, plain
@@ -161,7 +161,7 @@ def explain_content(
         "findings": [explain_sections.finding(each, anchors) for each in diagnosis.findings],
         "pictures": {key: explain_sections.picture(drawing) for key, drawing in drawings.items()},
         "structure": explain_sections.structure(diagnosis.structure),
-        "diagram": _diagram(diagnosis),
+        "diagram": None if diagnosis.structure is None else structure_diagram(diagnosis.structure),
         "interventions": explain_sections.interventions(diagnosis.interventions, diagnosis.interactions),
         "sampling": explain_sections.sampling(diagnosis.sampling),
         "spectra": explain_sections.spectra(diagnosis.spectra),
@@ -192,11 +192,6 @@ def _draw(drawings: Mapping[str, Drawing], folder: Path) -> None:
             (folder / f"{name}.png").unlink(missing_ok=True)
 
 
-def _diagram(diagnosis: Diagnosis) -> Any:
-    found = diagnosis.structure
-    return structure_diagram(found) if found is not None and found.sites else None
-
-
 def _files(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     files = [(RECORD, "all numbers of this page")]
     files += [(STRUCTURE, "where the net subsamples")] if diagnosis.structure is not None else []
@@ -218,25 +213,20 @@ def _facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     if images:
         sha = f"; sha256 of the list {str(images['sha256'])[:12]}…" if images.get("sha256") else ""
         facts.append(("Images", f"{images.get('count', '?')} of {images.get('source') or 'a list of samples'}{sha}"))
-    facts += [
-        (key.replace("_", " ").capitalize(), _said(value))
+    return facts + [
+        (key.replace("_", " ").capitalize(), said)
         for key, value in diagnosis.settings.items()
-        if value is not None
+        if (said := _said(value)) not in ("", "None")
     ]
-    versions = [f"{name} {version}" for name, version in surroundings()["versions"].items()]
-    return [*facts, ("Versions", ", ".join(versions))]
 
 
 def _said(value: Any) -> str:
+    """A setting in words."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_said(each)}" for key, each in value.items()) or "none"
+        return ", ".join(f"{key} {_said(each)}" for key, each in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_said, value)) or "none"
-    return (
-        {True: "yes", False: "no", None: "none"}.get(value, f"{value}")
-        if isinstance(value, bool | None)
-        else f"{value}"
-    )
+        return ", ".join(map(_said, value))
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def _command(diagnosis: Diagnosis) -> str | None:
@@ -248,10 +238,7 @@ def _command(diagnosis: Diagnosis) -> str | None:
     words += ["--images", diagnosis.images["listed"]] if "listed" in diagnosis.images else []
     for name, flag in FLAGS.items():
         value = diagnosis.settings.get(name)
-        if value is True:
-            words += [flag]
-        elif isinstance(value, list | tuple):
-            words += [word for each in value for word in (flag, each)]
-        elif value is not None and value is not False:
-            words += [flag, value]
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if each is not None and each is not False and (name, each) != ("pairs", 0):
+                words += [flag] if each is True else [flag, each]
     return shlex.join(str(word) for word in words)
