@@ -72,7 +72,7 @@ class Operation:
 
     def dense(self, input: Tensor | None = None) -> Tensor:
         """Its response at stride 1, ``(image, channel, y, x)``: every ``stride``-th position is what it gives."""
-        return dense(self.call, self.input if input is None else input)
+        return dense(self.call, self.input if input is None else input, self.site.window.dimensions)
 
 
 Handler: TypeAlias = Callable[[Operation], Any]

@@ -65,13 +65,19 @@ def window_of(call: Call, answer: Any) -> Window | None:
     return read(call, image, given)
 
 
-def dense(call: Call, image: Tensor) -> Tensor:
+def dense(call: Call, image: Tensor, dimensions: Pair = NCHW) -> Tensor:
     """A windowed operation's response to ``image`` at stride 1, ``(image, channel, y, x)``.
 
     Position (i, j) of what the operation gives is position (i · stride, j · stride) of it. Merging keeps every position
     as it is, so its response is the map itself; that of a slice is the map from its first position on.
+
+    Args:
+        call: The operation.
+        image: What it is carried out on.
+        dimensions: Where y and x are in it.
     """
-    return DENSE[call.key.operation](call, image)
+    response = DENSE[call.key.operation](call, image)
+    return response if dimensions == NCHW else response.movedim(3, 1)
 
 
 def _pair(value: Any) -> Pair:
@@ -237,17 +243,12 @@ def _dense_adaptive(call: Call, image: Tensor) -> Tensor:
 
 def _from_first(call: Call, image: Tensor) -> Tensor:
     axis, start = int(call.argument(1, 0)) % 4, call.argument(2) or 0
-    cut = image.narrow(axis, start, image.shape[axis] - start)
-    return cut.movedim(3, 1) if axis == 1 else cut
+    start = max(0, start + image.shape[axis]) if start < 0 else start
+    return image.narrow(axis, start, image.shape[axis] - start)
 
 
 def _as_it_is(call: Call, image: Tensor) -> Tensor:
     return image
-
-
-def _patched(call: Call, image: Tensor) -> Tensor:
-    window = _patches(call, call.args[0], call())
-    return image.movedim(3, 1) if window is not None and window.dimensions == NHWC else image
 
 
 DENSE: Mapping[str, Callable[[Call, Tensor], Tensor]] = {
@@ -259,8 +260,8 @@ DENSE: Mapping[str, Callable[[Call, Tensor], Tensor]] = {
     "adaptive_max_pool2d": _dense_adaptive,
     "slice": _from_first,
     "pixel_unshuffle": _as_it_is,
-    "view": _patched,
-    "_unsafe_view": _patched,
+    "view": _as_it_is,
+    "_unsafe_view": _as_it_is,
     "im2col": _as_it_is,
 }
 """By ATen's name of the operation: its response at stride 1, given (call, map)."""
