@@ -87,9 +87,9 @@ def all_blurred(net, map, low_pass):
     return answered(net, map, {site: blurred(low_pass) for site in find_sites(net, map)})
 
 
-@pytest.mark.parametrize("name", [*LINEAR, *MAXIMA])
+@pytest.mark.parametrize("name", [*LINEAR, *MAXIMA, "adaptive maximum"])
 def test_one_tap_gives_the_nets_own_answer(name):
-    net, map = (LINEAR | MAXIMA)[name], noise(2, 3, 32, 32)
+    net, map = (LINEAR | MAXIMA | {"adaptive maximum": nn.AdaptiveMaxPool2d(8)})[name], noise(2, 3, 32, 32)
     assert len(find_sites(net, map)) == 1
     with torch.no_grad():
         assert torch.equal(all_blurred(net, map, NOTHING), net(map))

@@ -158,9 +158,8 @@ def _carried_out(operation: Operation, low_pass: LowPass, filtered: Callable[[Op
     if operation.site.window.kind != "max pooling":
         return operation(filtered(operation))
     values = low_pass(operation.dense(), operation.stride, subsample=True)
-    if not operation.call.key.operation.endswith("with_indices"):
-        return values
-    return values, operation()[1]  # where the greatest are: of use to an unpooling only
+    own = operation()
+    return (values, *own[1:]) if isinstance(own, tuple) else values  # where the greatest are: of use to an unpooling
 
 
 def _remembering(low_pass: LowPass) -> Callable[[Operation], Tensor]:
@@ -171,9 +170,9 @@ def _remembering(low_pass: LowPass) -> Callable[[Operation], Tensor]:
         map, stride, window = operation.input, operation.stride, operation.site.window
         if window.kind != "slice":
             return _filtered(map, stride, window.dimensions, low_pass)
-        before = known.get(stride)
-        if before is None or not _same(before[0], map) or before[1] != map._version:
-            known[stride] = before = (map, map._version, _filtered(map, stride, window.dimensions, low_pass))
+        before, version = known.get(stride), 0 if map.is_inference() else map._version
+        if before is None or not _same(before[0], map) or before[1] != version:
+            known[stride] = before = (map, version, _filtered(map, stride, window.dimensions, low_pass))
         if operation.call.key == operation.site.keys[-1]:
             known.clear()
         return before[2]
