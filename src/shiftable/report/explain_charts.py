@@ -110,7 +110,10 @@ def _heat(heat: Heat) -> Markup:
         parts.append(caption(left + (right - left) * heat.x.part(place), bottom + 18, words))
     for place, words in heat.y.ticks:
         parts.append(caption(left - 6, top + (bottom - top) * heat.y.part(place) + 4, words, anchor="end"))
-    parts += [caption(4.0, 14.0, heat.y.words, anchor="start"), caption((left + right) / 2, height - 10.0, heat.x.words)]
+    parts += [
+        caption(4.0, 14.0, heat.y.words, anchor="start"),
+        caption((left + right) / 2, height - 10.0, heat.x.words),
+    ]
     return _svg("heatmap", width, height, heat.says or heat.title, parts)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from shiftable.auditing import Estimate
 from shiftable.explaining.diagnosis import Intervention, Response, Sampling, Spectrum
 from shiftable.report.explain_plots import (
+    SMALLEST,
     Axis,
     Curve,
     Drawing,
@@ -32,6 +33,8 @@ MOST_SITES = 12
 MOST_LAYERS = 4
 """Layers whose maps are shown."""
 MOST_CHANNELS = 4
+DARKEST, BRIGHTEST = 0.5, 99.5
+"""Percentiles of a map that are drawn black and white: a few strong responses would leave the rest dark."""
 LARGEST_MAP = 112
 """Positions of a map that are shown, along a side."""
 MOST_MAPS = 5
@@ -55,11 +58,16 @@ def spectra(found: Sequence[Spectrum]) -> Drawing | None:
 def _spectrum(each: Spectrum, x: Axis, y: Axis) -> Plot:
     limit = 1 / (2 * max(each.stride))
     curves = (
-        Curve("this site", each.frequency, logarithms(each.power), 0),
-        Curve("white noise through it", each.frequency, logarithms(each.power_noise), 1),
+        Curve("this site", each.frequency, _drawable(each.power), 0),
+        Curve("white noise through it", each.frequency, _drawable(each.power_noise), 1),
     )
     says = f"{each.site}: {figure(each.aliased.value, '%')} of the power is beyond {limit:g} cycles per position"
     return Plot(shorten(each.site, 44), curves, x, y, ((limit, f"limit {limit:.3g}"),), limit, says)
+
+
+def _drawable(power: Float[np.ndarray, "ring"]) -> Float[np.ndarray, "ring"]:
+    """Logarithms; what is nothing, as frequency 0 is where the mean is removed, is left out."""
+    return np.where(power > SMALLEST, logarithms(power), np.nan)
 
 
 def interventions(found: Sequence[Intervention]) -> Drawing | None:
@@ -74,7 +82,7 @@ def interventions(found: Sequence[Intervention]) -> Drawing | None:
         tuple(" + ".join(each.sites) for each in found),
         tuple(values),
         notes,
-        linear("share of one-pixel steps whose answer no longer changes", reach, percent=True),
+        linear("share of all one-pixel steps", reach, percent=True),
         "; ".join(f"{' + '.join(each.sites)}: {note}" for each, note in zip(found, notes, strict=True)),
     )
     return Drawing("interventions", "What blurring each site takes away", (rows,), 1)
@@ -148,11 +156,13 @@ def responses(found: Sequence[Response]) -> Drawing | None:
 def _strip(each: Response) -> Strip:
     chosen = np.unique(np.linspace(0, len(each.maps) - 1, min(MOST_MAPS, len(each.maps))).round().astype(int))
     maps = _smaller(np.asarray(each.maps, float)[chosen])
-    low, high = float(np.nanmin(maps)), float(np.nanmax(maps))
+    low, high = np.nanpercentile(maps, [DARKEST, BRIGHTEST])
     captions = tuple(f"{signed(float(each.maps_at_px[at]))} px" for at in chosen)
     size = "{} × {} positions".format(*each.size)
     title = f"{shorten(each.layer, 44)}: one of {each.channels:,} channels, {size}, every {max(each.stride_px)} px"
-    return Strip(title, (maps - low) / ((high - low) or 1.0), captions, f"{title}, at {', '.join(captions)}")
+    return Strip(
+        title, np.clip((maps - low) / ((high - low) or 1.0), 0, 1), captions, f"{title}, at {', '.join(captions)}"
+    )
 
 
 def _smaller(maps: Float[np.ndarray, "place y x"]) -> Float[np.ndarray, "place y2 x2"]:

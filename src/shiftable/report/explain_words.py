@@ -95,8 +95,9 @@ def headline(diagnosis: Diagnosis, name: str) -> str:
     said = f"Moved by one pixel, {name} changes its answer {times(found.value)}"
     share = None if diagnosis.sampling is None else diagnosis.sampling.sampling_share
     if share is not None:
-        part = figure(round(share.value, 2), "%").replace(".0", "")
-        return f"{said}; {part} of how its scores move is sampling, foretold from one picture."
+        if share.value < 0.5:
+            return f"{said}; {_whole(1 - share.value)} of how its scores move comes from the edges, not from sampling."
+        return f"{said}; {_whole(share.value)} of how its scores move is sampling, foretold from one picture."
     outside = getattr(diagnosis.outside, "stride_px", None)
     return f"{said}; its answers repeat every {outside} pixels." if outside else f"{said}."
 
@@ -205,7 +206,12 @@ def strongest(found: Sampling, most: int = 5) -> list[tuple[str, str, str]]:
 
 def unseen(diagnosis: Diagnosis) -> list[str]:
     """What this diagnosis can't show, a sentence each."""
-    missing = [f"Not here: {words}." for name, words in PARTS.items() if not _there(getattr(diagnosis, name))]
+    seen_inside = diagnosis.structure is not None  # who looks inside need not look from outside
+    missing = [
+        f"Not here: {words}."
+        for name, words in PARTS.items()
+        if not _there(getattr(diagnosis, name)) and not (name == "outside" and seen_inside)
+    ]
     structure = diagnosis.structure.remarks if diagnosis.structure is not None else ()
     return [*dict.fromkeys([*diagnosis.remarks, *structure]), *missing]
 
@@ -218,6 +224,10 @@ def model_name(spec: str) -> str:
         'squeezenet1_1'
     """
     return spec if "://" in spec else spec.rstrip("/").rpartition("/")[2] or spec
+
+
+def _whole(share: float) -> str:
+    return f"{100 * share:.0f}\xa0%"
 
 
 def _there(part: object) -> bool:
