@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from shiftable.data import find_samples
 from shiftable.errors import InputError
+from shiftable.models import open_model
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -12,6 +14,8 @@ from shiftable.explaining.map_layouts import as_maps, grid_of  # noqa: E402
 from shiftable.explaining.maps import layers_of  # noqa: E402
 from shiftable.explaining.responses import follow, responses  # noqa: E402
 from shiftable.explaining.views import rolled  # noqa: E402
+from shiftable.explaining.views import swept as swept_views  # noqa: E402
+from shiftable.surgery.dilating import circular  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +151,7 @@ def test_a_net_without_strides_moves_its_maps_and_keeps_their_sums():
     for response in measured(Net(stride=1), images=(0, 1, 2)):
         assert response.sums_vary["circular"].value < 1e-5
         assert response.equivariance_error["circular"].value < 1e-5
-        assert response.pooled_change["circular"].value < 1e-4
+        assert response.pooled_change["circular"].value < 1e-3  # of float32
         assert response.map_change["circular"].value > 0.5  # noise: the next position is another value
         assert response.map_change["circular"].images == 3
 
@@ -278,6 +282,39 @@ def test_the_net_is_as_it_was_also_after_an_exception():
     assert net.training
     assert not net.head.weight.requires_grad
     assert net.head.bias.requires_grad
+
+
+def test_zero_padding_is_no_matter_where_a_net_is_made_circular():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), nn.Conv2d(8, 8, 5, 1, 2), nn.AdaptiveAvgPool2d(1))
+    layers = layers_of(net, picture())
+    views = swept(picture())
+    _, plain = follow(net, layers, views, OFFSETS, periodic=True)
+    with circular(net):
+        _, round_ = follow(net, layers, views, OFFSETS, periodic=True)
+    errors = [
+        responses(layers, {"circular": [each]})[-1].equivariance_error["circular"].value for each in (plain, round_)
+    ]
+    assert errors[0] > 0.1
+    assert errors[1] < 1e-5
+
+
+def test_deeper_sums_vary_more_on_a_real_net(shared):
+    """SqueezeNet's strides add up, and nothing is blurred before them (Azulay & Weiss, section 3)."""
+    weights = shared / "models" / "squeezenet1_1.safetensors"
+    model = open_model("torchvision/squeezenet1_1", weights=weights, device="cpu")
+    layers, sweeps = None, []
+    for seen in swept_views(model, find_samples(shared / "data" / "imagenet_samples", 2), 7):
+        inputs = model.inputs(seen.views)
+        layers = layers or layers_of(model.net, inputs[:1], ["features.1", "features.6", "classifier.2"])
+        answer, sweep = follow(model.net, layers, inputs, seen.offsets_px, periodic=False)
+        assert torch.allclose(answer, model.net(inputs), atol=1e-4)
+        sweeps.append(sweep)
+    found = responses(layers, {"real": sweeps})
+    assert [each.stride_px for each in found] == [(2, 2), (8, 8), (16, 16)]
+    vary = [each.sums_vary["real"].value for each in found]
+    assert vary[0] < 0.02 < vary[-1]
+    assert vary == sorted(vary)
+    assert all(0.1 < each.equivariance_error["real"].value < 1 for each in found)
 
 
 def test_bad_input_is_told():

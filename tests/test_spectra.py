@@ -10,7 +10,10 @@ from shiftable.errors import InputError
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
+from shiftable.explaining.maps import layers_of  # noqa: E402
+from shiftable.explaining.responses import follow, responses  # noqa: E402
 from shiftable.explaining.spectra import spectra  # noqa: E402
+from shiftable.explaining.views import rolled  # noqa: E402
 from shiftable.surgery.sites import find_sites  # noqa: E402
 
 
@@ -94,16 +97,40 @@ def test_blurred_noise_follows_the_blur_s_transfer_function(kernel, stride):
     assert found.power[1] > 3 * found.power[-1]
 
 
-def test_after_an_ideal_low_pass_nothing_is_aliased():
-    class LowPass(nn.Module):
-        def forward(self, maps):
-            kept = torch.fft.fft2(maps)
-            fy, fx = (torch.fft.fftfreq(n).abs() < 0.25 for n in maps.shape[-2:])
-            return torch.fft.ifft2(kept * fy[:, None] * fx).real.contiguous()
+class LowPass(nn.Module):
+    """Ideal: nothing from 1/4 on."""
 
+    def forward(self, maps):
+        fy, fx = (torch.fft.fftfreq(n).abs() < 0.25 for n in maps.shape[-2:])
+        return torch.fft.ifft2(torch.fft.fft2(maps) * fy[:, None] * fx).real.contiguous()
+
+
+def test_after_an_ideal_low_pass_nothing_is_aliased():
     (found,) = measured(nn.Sequential(LowPass(), *strided()), noise(3, 1, 32, 32))
     assert found.aliased.value < 1e-6
     assert found.aliased_noise == pytest.approx(0.75, abs=0.05)  # what the site itself holds back: nothing
+
+
+def test_a_linear_net_of_ideal_filters_and_strides_is_shiftable_and_without_the_filters_is_not():
+    torch.manual_seed(0)
+    offsets = np.array([[0, dx] for dx in range(-4, 5)])
+    picture = noise(1, 3, 32, 32)
+    convs = [nn.Conv2d(a, b, 3, 1, 1, padding_mode="circular") for a, b in ((3, 6), (6, 6))]
+    keeps = [nn.AvgPool2d(1, 2), nn.AvgPool2d(1, 2)]
+    parts = list(zip(convs, keeps, strict=True))
+    filtered = nn.Sequential(
+        *(each for conv, keep in parts for each in (conv, LowPass(), keep)), nn.AdaptiveAvgPool2d(1)
+    )
+    bare = nn.Sequential(*(each for conv, keep in parts for each in (conv, keep)), nn.AdaptiveAvgPool2d(1))
+    for net, shiftable in ((filtered, True), (bare, False)):
+        layers = layers_of(net, picture)
+        views = torch.cat([rolled(picture, tuple(offset)) for offset in offsets.tolist()])
+        last = responses(layers, {"circular": [follow(net, layers, views, offsets, periodic=True)[1]]})[-1]
+        assert last.stride_px == (4, 4)
+        for found in (last.sums_vary, last.equivariance_error):
+            assert (found["circular"].value < 1e-5) == shiftable
+        for each in measured(net, picture):
+            assert (each.aliased.value < 1e-6) == shiftable
 
 
 def test_max_pooling_is_measured_after_its_maximum():

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from shiftable.errors import InputError
 from shiftable.explaining.fourier import centroid, power_spectrum, shifted
@@ -108,7 +109,8 @@ def follow(
     def look(key: Key, tensor: Any) -> None:
         layer = at[key]
         maps = as_maps(tensor.detach(), layer.grid.layout, view_size)
-        found[layer.name] = _followed(maps, layer.stride_px, offsets_px, int(still[0]), periodic, figures)
+        with _disable_current_modes():  # of what is entered around this: looking is not the net's doing
+            found[layer.name] = _followed(maps, layer.stride_px, offsets_px, int(still[0]), periodic, figures)
 
     def visit(call: Call) -> Any:
         if call.key in at:
@@ -136,27 +138,27 @@ def _followed(
     before = None
     for step, offset in enumerate(offsets_px):
         now = maps[step].float().contiguous()
-        mean = now.mean((1, 2), dtype=torch.float64)
+        mean = now.mean((1, 2))
         sums.append(mean)
-        levels.append(now.abs().mean((1, 2), dtype=torch.float64))
-        varying.append(float(_mean_square(now)) - float(mean.square().mean()))
+        levels.append(now.abs().mean((1, 2)))
+        varying.append(_mean_square(now - mean[:, None, None]))
         if before is not None and np.abs(offset - offsets_px[step - 1]).max() == 1:
-            changes.append((step, float(_mean_square(now - before))))
+            changes.append((step, _mean_square(now - before)))
         if step != still:
             errors.append(_error(now, home, offset, stride_px, periodic))
         before = now
-    sum_, level = torch.stack(sums), torch.stack(levels).mean(0)
+    sum_, level = torch.stack(sums).cpu().double(), torch.stack(levels).cpu().double().mean(0)
     scale = float(np.mean(varying))
-    vary = scale > 1e-12 * float(_mean_square(home))  # less is rounding
+    vary = scale > 1e-12 * _mean_square(home)  # less is rounding
     stepped = [step for step, _ in changes]
     differences = sum_[stepped] - sum_[[step - 1 for step in stepped]]
     deviation = sum_.std(0, correction=0)
     size = (int(home.shape[1]), int(home.shape[2]))
     shown: dict[str, Any] = {}
     if figures:
-        channels = _channels(deviation.cpu().numpy(), level.cpu().numpy())
+        channels = _channels(deviation.numpy(), level.numpy())
         places = tuple(np.linspace(0, len(offsets_px) - 1, min(PLACES, len(offsets_px))).round().astype(int).tolist())
-        curves = (sum_ / level.clamp_min(torch.finfo(torch.float64).tiny)).T.cpu().numpy()
+        curves = (sum_ / level.clamp_min(torch.finfo(torch.float64).tiny)).T.numpy()
         chosen = maps[list(places), channels[0]].float().cpu().numpy()
         shown = {"sums": curves, "channels": channels, "maps": chosen, "places": places}
     return Followed(
@@ -164,7 +166,7 @@ def _followed(
         _ratio(float(np.mean(errors)), scale) if vary and errors else nan,
         _ratio(float(np.mean([change for _, change in changes])), scale) if vary and changes else nan,
         float(differences.square().mean().sqrt()) if stepped else nan,
-        sum_[still].cpu().numpy(),
+        sum_[still].numpy(),
         centroid(power_spectrum(home, windowed=not periodic), size) if vary else nan,
         len(errors),
         len(changes),
@@ -172,8 +174,8 @@ def _followed(
     )
 
 
-def _mean_square(values: Tensor) -> Tensor:
-    return values.square().mean(dtype=torch.float64)
+def _mean_square(values: Tensor) -> float:
+    return float(values.square().mean())
 
 
 def _ratio(power: float, of: float) -> float:
@@ -189,7 +191,7 @@ def _error(now: Tensor, home: Tensor, offset: np.ndarray, stride_px: Pair, perio
             size = difference.shape[axis]
             margin = min(along, (size - 1) // 2)
             difference = difference.narrow(axis, margin, size - 2 * margin)
-    return float(_mean_square(difference))
+    return _mean_square(difference)
 
 
 def _channels(deviation: np.ndarray, level: np.ndarray) -> tuple[int, ...]:

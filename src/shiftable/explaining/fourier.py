@@ -58,7 +58,7 @@ def shifted(
         mirrored: As in `shift_matrix`.
     """
     down, right = (
-        shift_matrix(size, along, mirrored=mirrored).to(maps) if along else None
+        shift_matrix(size, along, mirrored=mirrored).to(maps.dtype).to(maps.device) if along else None
         for size, along in zip(maps.shape[-2:], shift, strict=True)
     )
     if right is not None:
@@ -83,11 +83,11 @@ def power_spectrum(maps: Float[Tensor, "*more y x"], *, windowed: bool) -> Float
     """
     size: Pair = (int(maps.shape[-2]), int(maps.shape[-1]))
     flat = maps.reshape(-1, *size)
-    window = hann(size).to(maps.device) if windowed else None
-    power = torch.zeros(size[0], size[1] // 2 + 1, dtype=torch.float64, device=maps.device)
+    window = hann(size).float().to(maps.device) if windowed else None
+    power = torch.zeros(size[0], size[1] // 2 + 1, dtype=torch.float64)
     for block in torch.split(flat, max(1, AT_ONCE // prod(size))):
         found = torch.fft.rfft2(_centred(block.float(), window), norm="ortho")
-        power += (found.real.square() + found.imag.square()).sum(0, dtype=torch.float64)
+        power += (found.real.square() + found.imag.square()).sum(0).cpu()
     power[:, 1 : (size[1] + 1) // 2] *= 2
     return power
 
@@ -95,8 +95,7 @@ def power_spectrum(maps: Float[Tensor, "*more y x"], *, windowed: bool) -> Float
 def _centred(maps: Tensor, window: Tensor | None) -> Tensor:
     if window is None:
         return maps - maps.mean((-2, -1), keepdim=True)
-    weights = window.to(maps.dtype)
-    return (maps - (maps * weights).sum((-2, -1), keepdim=True) / weights.sum()) * weights
+    return (maps - (maps * window).sum((-2, -1), keepdim=True) / window.sum()) * window
 
 
 def frequencies(size: Pair) -> tuple[Float64[Tensor, "f_y 1"], Float64[Tensor, "1 f_x"]]:
@@ -127,7 +126,7 @@ def _inside(frequency: Tensor, stride: int) -> Tensor:
 def centroid(power: Float64[Tensor, "f_y f_x"], size: Pair) -> float:
     """The mean distance from frequency 0, weighted by power: how sharp a map is. NaN of a map that is constant."""
     rows, columns = frequencies(size)
-    return float((power.cpu() * torch.hypot(rows, columns)).sum() / power.sum().cpu())
+    return float((power * torch.hypot(rows, columns)).sum() / power.sum())
 
 
 class Rings(NamedTuple):
@@ -157,7 +156,7 @@ def rings(power: Float64[Tensor, "f_y f_x"], size: Pair) -> Rings:
     bins = torch.full(power.shape, 1.0, dtype=torch.float64)
     bins[:, 1 : (size[1] + 1) // 2] = 2  # columns that stand for two frequencies
     count = torch.zeros(int(ring.max()) + 1, dtype=torch.float64).index_add(0, ring, bins.flatten())
-    total = torch.zeros_like(count).index_add(0, ring, power.cpu().flatten())
+    total = torch.zeros_like(count).index_add(0, ring, power.flatten())
     some = count > 0
     share, whole = count[some] / prod(size), max(float(total.sum()), torch.finfo(torch.float64).tiny)
     return Rings((torch.arange(len(count)) / shortest).double()[some], total[some] / whole / share, share)

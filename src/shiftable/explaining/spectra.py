@@ -49,14 +49,14 @@ def spectra(
         for image in torch.split(operation.input, 1):
             response = operation.dense(image)
             size = sizes.setdefault(site, (int(response.shape[-2]), int(response.shape[-1])))
-            power = power_spectrum(response, windowed=not periodic).cpu()
+            power = power_spectrum(response, windowed=not periodic)
             if total := float(power.sum()):
                 shares[site].append(1 - float((power * carried(size, site.window.stride)).sum()) / total)
                 powers[site] = powers.get(site, 0) + power / total
         if site not in noises:
             made = torch.Generator().manual_seed(seed + sites.index(site))
             noise = torch.randn(operation.input[:1].shape, generator=made).to(operation.input)
-            noises[site] = power_spectrum(operation.dense(noise), windowed=not periodic).cpu()
+            noises[site] = power_spectrum(operation.dense(noise), windowed=not periodic)
         return operation()
 
     images = 0
