@@ -141,7 +141,7 @@ def test_modules_tell_what_they_give(net):
 
 
 def test_torchscript_is_refused_and_seen_inside_another_net():
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="jit"):
         scripted = torch.jit.script(nn.MaxPool2d(2))
     with pytest.raises(InputError, match="TorchScript"):
         run(scripted, picture(), lambda call: call())

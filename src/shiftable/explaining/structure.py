@@ -7,7 +7,7 @@ TorchScript, an error. A receptive field is that of windows alone: `Structure.mi
 
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +53,8 @@ def structure(model: Any, view_size: Pair | None = None, spec: str | None = None
     height, width = view_size or getattr(model, "view_size", None) or (224, 224)
     size = (int(height), int(width))
     net, remarks = unwrapped(getattr(getattr(model, "exact", None) or model, "net", model), spec)
-    pictures = [_picture(model, net, size, seed + number) for number in range(2)]
-    travel = _tried(lambda: travelled(net, pictures[0]), spec, size)
-    keys = _tried(lambda: _keys(net, pictures[1]), spec, size)
+    feed, travel = _first_way(model, net, size, seed, spec)
+    keys = _tried(lambda: _keys(net, feed(seed + 1)), spec, size)
     sites = named_sites(net, travel)
     for site in sites:
         if min(site.window.output_size) < 1:
@@ -95,18 +94,43 @@ def unwrapped(net: Any, spec: str) -> tuple[nn.Module, tuple[str, ...]]:
     return net, tuple(remarks)
 
 
-def _picture(model: Any, net: nn.Module, size: Pair, seed: int) -> Tensor:
-    """One picture of noise as the net is fed; every seed has another contrast."""
-    noise = torch.rand((1, *size, 3), generator=torch.Generator().manual_seed(seed))
+Feed: TypeAlias = Callable[[int], Tensor]
+"""A seed → a picture of noise, as the net is fed; every other seed has less contrast."""
+
+
+def _first_way(model: Any, net: nn.Module, size: Pair, seed: int, spec: str) -> tuple[Feed, Travel]:
+    """What the net can be fed, and the way of such a picture through it."""
     if callable(getattr(model, "inputs", None)):
-        views = 255 * (0.5 + (noise - 0.5) / (1 + seed % 2))
-        found: Tensor = model.inputs(views.to(torch.uint8).numpy())
+        return (feed := _views(model, size)), _tried(lambda: travelled(net, feed(seed)), spec, size)
+    told = (getattr(module, "in_channels", None) for module in net.modules())
+    first = next((each for each in told if isinstance(each, int)), 3)
+    for channels in {first: None, 3: None}:  # the first convolution may come after patches were merged
+        feed = _noise(net, channels, size)
+        try:
+            return feed, _tried(lambda feed=feed: travelled(net, feed(seed)), spec, size)  # type: ignore[misc]
+        except InputError as error:
+            refused = error
+    raise refused
+
+
+def _views(model: Any, size: Pair) -> Feed:
+    def feed(seed: int) -> Tensor:
+        noise = torch.rand((1, *size, 3), generator=torch.Generator().manual_seed(seed)) - 0.5
+        found: Tensor = model.inputs((255 * (0.5 + noise / (1 + seed % 2))).to(torch.uint8).numpy())
         return found
+
+    return feed
+
+
+def _noise(net: nn.Module, channels: int, size: Pair) -> Feed:
     weight = next(net.parameters(), torch.empty(0))
-    channels = next((each for module in net.modules() if isinstance(each := getattr(module, "in_channels", 0), int)
-                     and each and type(module).__name__ != "ModuleList"), 3)  # fmt: skip
-    picture = torch.randn((1, channels, *size), generator=torch.Generator().manual_seed(seed))
-    return (picture / (1 + seed % 2)).to(weight.device, weight.dtype if weight.is_floating_point() else torch.float32)
+    kind = weight.dtype if weight.is_floating_point() else torch.float32
+
+    def feed(seed: int) -> Tensor:
+        noise = torch.randn((1, channels, *size), generator=torch.Generator().manual_seed(seed))
+        return (noise / (1 + seed % 2)).to(weight.device, kind)
+
+    return feed
 
 
 def _tried(look: Callable[[], Any], spec: str, size: Pair) -> Any:
@@ -149,7 +173,7 @@ def _found(
     last = travel.answer or (travel.crossings[-1].after if travel.crossings else Standing(size, 0))
     if not sites:
         remarks = ("It does not subsample: every map has a position per pixel.", *remarks)
-    elif last.is_map is False and last.positions == 1:
+    elif last.positions == 1:
         remarks = (*remarks, "At this size its last map has one position: there is no grid left to sample on.")
     subsamplings = tuple(
         _subsampling(site, crossing, number in last.sites)
