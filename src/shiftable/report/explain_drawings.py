@@ -141,7 +141,7 @@ def _folded(power: Float[np.ndarray, "m"]) -> Float[np.ndarray, "n"]:
 
 
 def responses(found: Sequence[Response]) -> Drawing | None:
-    """After figure 4 of Azulay & Weiss: a layer's map at a few offsets, then its sums by offset, for a few layers."""
+    """After section 3 of Azulay & Weiss: a layer's map at a few offsets, then its sums by offset, for a few layers."""
     shown = [each for each in found if each.maps.size]
     if not shown:
         return None
