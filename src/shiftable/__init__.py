@@ -22,9 +22,9 @@ from shiftable.auditing import (
 )
 from shiftable.data import Box, Sample, find_samples, read_boxes
 from shiftable.errors import InputError
-from shiftable.explaining import Tiling, tiles
+from shiftable.explaining import Diagnosis, Risk, Tiling, explain, read_risk, tiles
 from shiftable.models import Detections, Model, Poses, Preprocessing, open_model
-from shiftable.report import write_comparison, write_parity, write_report, write_trace
+from shiftable.report import write_comparison, write_diagnosis, write_parity, write_report, write_trace
 
 __version__ = "0.1.0.dev0"
 
@@ -33,6 +33,7 @@ __all__ = [
     "Box",
     "Comparison",
     "Detections",
+    "Diagnosis",
     "Estimate",
     "InputError",
     "Model",
@@ -40,20 +41,24 @@ __all__ = [
     "Poses",
     "Predictions",
     "Preprocessing",
+    "Risk",
     "Sample",
     "Tiling",
     "Trace",
     "audit",
     "compare",
+    "explain",
     "find_samples",
     "open_model",
     "parity",
     "read_audit",
     "read_boxes",
     "read_parts",
+    "read_risk",
     "tiles",
     "trace",
     "write_comparison",
+    "write_diagnosis",
     "write_parity",
     "write_report",
     "write_trace",

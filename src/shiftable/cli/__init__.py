@@ -7,6 +7,7 @@ import typer
 
 from shiftable.cli.audit_command import audit
 from shiftable.cli.compare_command import compare
+from shiftable.cli.explain_command import explain
 from shiftable.cli.tiles_command import tiles
 from shiftable.cli.trace_command import trace
 from shiftable.errors import InputError
@@ -19,13 +20,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (audit, trace, compare, tiles):
+for command in (audit, trace, compare, explain, tiles):
     app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
 def shiftable(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Audit how much a vision model's answer changes when the picture hardly does."""
+    """Audit how much a vision model's answer changes when the picture hardly does, and find out why."""
     if version:
         from shiftable import __version__
 
