@@ -28,8 +28,10 @@ NETS = {
 
 def main() -> None:
     """Print it."""
-    columns = ("net", "view, px", "subsamples at", "of layers", "of these pool", "in branches", "layers in all", "s, px",
-               "s²", "1/s²", "receptive field, px", "no blur")  # fmt: skip
+    columns = (
+        *("net", "view, px", "subsamples at", "of layers", "of these pool", "in branches", "layers in all"),
+        *("s, px", "s²", "1/s²", "receptive field, px", "no blur"),
+    )
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
     for name, (make, size) in NETS.items():
