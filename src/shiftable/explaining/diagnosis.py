@@ -189,8 +189,8 @@ class Sampling:
         stride_px: The total stride, (y, x).
         correlation: Of predicted and measured changes of logits from one px to the next, over classes and offsets.
         rms_ratio: RMS of the predicted changes over that of the measured ones.
-        sampling_share: The share of the measured changes' power that the prediction explains, 0 to 1; the rest is the
-            border's, and what the resize does.
+        sampling_share: The share of the measured changes' power that goes along with the prediction, 0 to 1: the square
+            of the correlation. The rest is the border's, and what the resize does.
         flips_predicted: Share of one-px steps at which the predicted answers change their leading class.
         flips_measured: The same as measured.
         harmonics: Power of the logits' dependence on the offset at the frequencies (m, n) / stride, as

@@ -139,8 +139,8 @@ def _sampling(sampling: Sampling | None) -> Iterator[Finding]:
     if border.value >= HARDLY:
         yield _about(
             border, "border",
-            f"{border.value:.0%} of the change of the answer can't be foretold from the still picture: it comes from the "
-            "edges, where one column of the picture leaves, another enters, and the padding of every layer stays.",
+            f"{border.value:.0%} of the change of the answer can't be foretold from the still picture: it comes from "
+            "the edges, where one column of the picture leaves, another enters, and the padding of every layer stays.",
             weight=border.value, figure=figure, remedy=STEADY,
         )  # fmt: skip
 

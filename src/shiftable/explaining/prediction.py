@@ -108,7 +108,7 @@ def harmonics(table: Table) -> Float[np.ndarray, "m n"]:
 
 def _tables(
     model: Any, images: Sequence["Tensor"], axis: int, stride_px: Pair, dense: int, tick: Callable[[], object]
-) -> tuple[Table, Table | None, str | None]:
+) -> tuple[Table, Float[np.ndarray, "some all_y all_x class"] | None, str | None]:
     """Logits by offset along an axis, for the first images in both directions, and why they are not the dense net's."""
     from shiftable.surgery.dilating import check_dilation, dilated_logits
     from shiftable.surgery.phases import NotDilatable
@@ -191,11 +191,11 @@ def _agreement(
     return (
         estimated(lambda both, own, other: both / sqrt(own * other)),
         estimated(lambda both, own, other: sqrt(own / other)),
-        estimated(lambda both, own, other: max(0.0, (2 * both - own) / other)),
+        estimated(lambda both, own, other: max(0.0, both) ** 2 / (own * other)),
     )
 
 
-def _changes(scores: Scores) -> Scores:
+def _changes(scores: Scores) -> Float[np.ndarray, "image pair class"]:
     return np.asarray(np.diff(scores - scores.mean(axis=2, keepdims=True), axis=1))
 
 

@@ -4,8 +4,6 @@ from shiftable.report.audits import show_audit, write_report
 from shiftable.report.compare_page import write_comparison
 from shiftable.report.explain_page import claim_folder, read_beside, write_diagnosis
 from shiftable.report.explain_text import show_diagnosis
-from shiftable.report.explain_page import claim_folder, read_beside, write_diagnosis
-from shiftable.report.explain_text import show_diagnosis
 from shiftable.report.parity_page import write_parity
 from shiftable.report.terminal import show_comparison, show_parity
 from shiftable.report.tiles_text import show_tiles
@@ -14,17 +12,13 @@ from shiftable.report.trace_page import show_trace, write_trace
 __all__ = [
     "claim_folder",
     "read_beside",
-    "claim_folder",
-    "read_beside",
     "show_audit",
     "show_comparison",
-    "show_diagnosis",
     "show_diagnosis",
     "show_parity",
     "show_tiles",
     "show_trace",
     "write_comparison",
-    "write_diagnosis",
     "write_diagnosis",
     "write_parity",
     "write_report",
