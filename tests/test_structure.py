@@ -232,7 +232,7 @@ def gated(net, x):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (lambda: Net(gated, squeeze=nn.Conv2d(4, 4, 1)), "1 (Net): squeeze and excite"),
+        (lambda: Net(gated, squeeze=nn.Conv2d(4, 4, 1)), "1 (Net): pooled and given back (squeeze and excite)"),
         (lambda: nn.GroupNorm(2, 4), "1 (GroupNorm): group norm"),
         (lambda: nn.InstanceNorm2d(4), "1 (InstanceNorm2d): norm by the map's own mean and variance"),
         (lambda: nn.LayerNorm([4, 16, 16]), "1 (LayerNorm): layer norm over the whole map"),
@@ -252,6 +252,30 @@ def test_what_looks_at_all_of_a_map_is_named_and_does_not_end_it(layer, said):
     assert found.stride_px == (4, 4)
     assert found.last_map == "2"
     assert found.remarks == ()
+
+
+def test_attention_has_the_positions_of_its_queries():
+    def forward(net, x):
+        x = net.first(x)
+        queries, keys = (each.flatten(2).mT[:, None] for each in (x, net.fewer(x)))
+        return net.last((functional.scaled_dot_product_attention(queries, keys, keys)[:, 0].mT).reshape(x.shape))
+
+    net = Net(forward, first=conv(3, 4, stride=2, padding=1), fewer=conv(4, 4, 4, stride=4), last=head(4))
+    found = structure(net, (32, 32))
+    assert [(site.name, site.on_main_path) for site in found.sites] == [("first.0", True), ("fewer.0", False)]
+    assert "attention" in found.mixes[0]
+
+
+def test_what_a_net_calculates_once_is_no_other_way():
+    class Remembers(nn.Module):
+        bias = None
+
+        def forward(self, x):
+            if self.bias is None:
+                self.bias = torch.arange(4.0)[torch.tensor([0, 1, 2, 3])].view(1, 4, 1, 1)
+            return x + self.bias
+
+    assert structure(nn.Sequential(conv(3, 4, stride=2), Remembers(), head(4)), (16, 16)).remarks == ()
 
 
 def attended(x, windows=1):

@@ -16,7 +16,7 @@ from shiftable.errors import InputError, unknown
 from shiftable.explaining.diagnosis import Pair, Structure, Subsampling
 from shiftable.explaining.resize_words import resize_words
 from shiftable.models.reasons import reason
-from shiftable.surgery.calls import Call, Key, run
+from shiftable.surgery.calls import Key
 from shiftable.surgery.sites import Site, named_sites, travelled
 from shiftable.surgery.standing import Crossing, Standing, added
 from shiftable.surgery.travelling import Travel
@@ -54,12 +54,12 @@ def structure(model: Any, view_size: Pair | None = None, spec: str | None = None
     size = (int(height), int(width))
     net, remarks = unwrapped(getattr(getattr(model, "exact", None) or model, "net", model), spec)
     feed, travel = _first_way(model, net, size, seed, spec)
-    keys = _tried(lambda: _keys(net, feed(seed + 1)), spec, size)
+    other = _tried(lambda: travelled(net, feed(seed + 1)), spec, size)
     sites = named_sites(net, travel)
     for site in sites:
         if min(site.window.output_size) < 1:
             raise _too_small(f"{site.name} gives a map of no position", spec, size)
-    return _found(net, travel, sites, spec, size, _resize(model, size), (*remarks, *_remarks(travel, keys)))
+    return _found(net, travel, sites, spec, size, _resize(model, size), (*remarks, *_remarks(travel, other)))
 
 
 def find_layer(net: nn.Module, name: str) -> nn.Module:
@@ -150,17 +150,6 @@ def _too_small(what: str, spec: str, size: Pair) -> InputError:
     )
 
 
-def _keys(net: nn.Module, picture: Tensor) -> list[Key]:
-    keys: list[Key] = []
-
-    def visit(call: Call) -> Any:
-        keys.append(call.key)
-        return call()
-
-    run(net, picture, visit)
-    return keys
-
-
 def _found(
     net: nn.Module,
     travel: Travel,
@@ -227,7 +216,9 @@ def _mixes(net: nn.Module, travel: Travel) -> Iterator[str]:
     types = {name: type(module).__name__ for name, module in net.named_modules()}
     places: dict[str, list[str]] = {}
     for number, mix in enumerate(travel.mixes):
-        what = "squeeze and excite" if number in travel.given_back else mix.what
+        what = mix.what
+        if what == "global pooling" and number in travel.given_back:
+            what = "pooled and given back (squeeze and excite)"
         name = mix.key.module
         if types[name] == "Softmax":  # of an attention: that is what to name
             name = name.rpartition(".")[0]
@@ -241,12 +232,10 @@ def _mixes(net: nn.Module, travel: Travel) -> Iterator[str]:
             yield f"{modules[0]} to {modules[-1]}, {len(modules)} in all: {what}"
 
 
-def _remarks(travel: Travel, keys: Sequence[Key]) -> Iterator[str]:
-    if travel.keys != list(keys):
-        yield (
-            "Another picture took another way through the net: what is told here is the way of one. "
-            f"{len(set(keys) ^ set(travel.keys))} operations were met by one of them only."
-        )
+def _remarks(travel: Travel, other: Travel) -> Iterator[str]:
+    ways = [[(key.module, key.operation) for key in each.keys] for each in (travel, other)]
+    if ways[0] != ways[1]:
+        yield "Another picture took another way through the net: what is told here is the way of one."
     elif travel.asked:
         yield f"{_where(travel.asked[0])} reads a number of the picture itself: the way may depend on it."
     for key in travel.lost:

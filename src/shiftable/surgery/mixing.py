@@ -60,6 +60,11 @@ def multiplies(call: Call, of_picture: Callable[[Tensor], bool]) -> int | None:
     return int(weight.shape[-1] if known[0] and call.key.operation != "linear" else weight.shape[-2])
 
 
+def attends(call: Call) -> bool:
+    """Whether an operation's first argument are queries, so that what it gives has their positions."""
+    return "scaled_dot_product" in call.key.operation or call.key.operation in ("bmm", "baddbmm")
+
+
 def takes_all(window: Window) -> bool:
     """Whether an operation's one window is the whole map: a flattened head written as a convolution."""
     return (

@@ -96,11 +96,16 @@ class Crossing:
     blur: str | None = None
 
 
-def joined(standings: Sequence[Standing]) -> Standing:
-    """Where a tensor stands that was calculated from these, position by position: as the deepest map among them."""
+def joined(standings: Sequence[Standing], main: Standing | None = None) -> Standing:
+    """Where a tensor stands that was calculated from these, position by position: as the deepest map among them.
+
+    Args:
+        standings: One or more.
+        main: The one whose positions it has, where it is known: an attention's queries.
+    """
     maps = [each for each in standings if each.is_map] or list(standings)
-    main = max(maps, key=lambda each: each.depth)
-    alike = [each for each in maps if each.pitch_px == main.pitch_px]
+    main = main or max(maps, key=lambda each: each.depth)
+    alike = [main, *(each for each in maps if each.pitch_px == main.pitch_px)]
     blurs = {each.blur for each in alike}
     return replace(
         main,

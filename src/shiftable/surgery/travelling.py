@@ -36,7 +36,7 @@ class Travel:
         lost: Those whose input nobody knows where it is from.
         unknown: Those that dropped positions in a way that is none of a site's.
         asked: Those that told the program a number of the picture, on which it may decide its way.
-        keys: All operations.
+        keys: All operations on what was made from the picture.
         answer: Where the net's answer stands; None where it can't be followed back to the picture.
     """
 
@@ -58,7 +58,6 @@ class Travel:
 
     def visit(self, call: Call) -> Any:
         """Carry an operation out, and note what it gives."""
-        self.keys.append(call.key)
         tensors = [each for each in flat([call.args, call.kwargs]) if isinstance(each, Tensor)]
         known = [found for each in tensors if (found := self.standing(each)) is not None]
         first = call.argument(0)
@@ -69,11 +68,15 @@ class Travel:
             own, known = lost, [lost]
         if not known or _creates(call.key.operation):
             return answer
+        self.keys.append(call.key)
         if not any(isinstance(each, Tensor) for each in flat(answer)):
             self.asked.append(call.key)  # a number of the picture itself: it may decide the way
             return answer
-        self._note_given_back(known)
-        after = self._after(call, answer, own or joined(known), known)
+        attends = own is not None and mixing.attends(call)
+        if not attends:
+            self._note_given_back(known)
+        before = joined(known, own if attends else None)
+        after = self._after(call, answer, own or before, before)
         for each in flat(answer):
             if isinstance(each, Tensor):
                 self._known[each] = after
@@ -118,7 +121,7 @@ class Travel:
         pitch = [Fraction(view, size) for view, size in zip(self.view_size, window.input_size, strict=True)]
         return Standing(window.input_size, window.channels, pitch_px=(pitch[0], pitch[1]))
 
-    def _after(self, call: Call, answer: Any, own: Standing, known: Sequence[Standing]) -> Standing:
+    def _after(self, call: Call, answer: Any, own: Standing, before: Standing) -> Standing:
         given = next(each for each in flat(answer) if isinstance(each, Tensor))
         image, window = call.argument(0), window_of(call, answer)
         if own.is_map and isinstance(image, Tensor):
@@ -127,7 +130,7 @@ class Travel:
                     return found
             elif window is not None:
                 return self.through(call, window, given, own)
-        after = self._mixed(call, given, joined(known))
+        after = self._mixed(call, given, before)
         return self._resized_unseen(call, image, given, own, replace(after, axes=axes_in(after, given.shape)))
 
     def _mixed(self, call: Call, given: Tensor, before: Standing) -> Standing:
