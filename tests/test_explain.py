@@ -10,6 +10,7 @@ import shiftable as sh
 from shiftable.cli import main
 from shiftable.errors import InputError
 from shiftable.explaining.findings import findings
+from shiftable.models.torchvision_repair import import_torchvision
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn = torch.nn
@@ -182,3 +183,36 @@ def test_commands_that_can_not_be_carried_out(arguments, words, tmp_path, capsys
     assert len([line for line in errors if line.startswith("shiftable:")]) == 1
     assert words in errors[-1]
     assert not list(tmp_path.rglob("report.html"))
+
+
+ARCHITECTURES = {
+    "vgg11": {"mlp_ratio": 0.05},
+    "resnet18": {},
+    "densenet121": {"growth_rate": 8, "block_config": (2, 2, 2, 2)},
+    "mobilenetv2_050": {"pad_type": "same"},
+    "mobilenetv3_small_050": {},
+    "efficientnet_b0": {},
+    "convnext_atto": {},
+    "inception_resnet_v2": {},
+    "vit_tiny_patch16_224": {"img_size": 96},
+    "swin_tiny_patch4_window7_224": {"img_size": 96, "window_size": 3, "embed_dim": 48, "depths": (1, 1, 1, 1)},
+}
+PHASES = ("vgg11", "inception_resnet_v2", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
+"""What can't be made dense: flattened heads, unpadded branches beside padded ones, attention."""
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_is_explained(name):
+    import_torchvision()  # first: timm imports it
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=10, **ARCHITECTURES[name])
+    model = sh.open_model(net, preprocessing={"view_size": [96, 96], "resize_px": 112})
+    found = sh.explain(model, pictures(2, (112, 120)), steps=3, dense=0)
+    structure = found.structure
+    assert structure.stride_px == ((16, 16) if name.startswith("vit") else (32, 32))
+    assert len(found.responses) >= 2
+    assert {each.site for each in found.spectra} == {site.name for site in structure.sites}
+    assert found.sampling.how == ("phases" if name in PHASES else "dilated"), found.sampling.why_not
+    assert found.findings
