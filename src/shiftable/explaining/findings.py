@@ -1,6 +1,7 @@
 """What a diagnosis found, in words, worst first: each with its number, the figure that shows it, and what to do."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import isfinite
 
 from shiftable.auditing.intervals import Estimate
@@ -49,7 +50,7 @@ def findings(
         *_resize(antialias, shrinks),
         *_stride(structure, flips),
         *_sampling(sampling),
-        *_single_sites(interventions, flips),
+        *_single_sites(interventions),
         *_spectra(spectra, sampling, interventions),
         *_margins(margins, flips),
         *_outside(outside),
@@ -145,26 +146,36 @@ def _sampling(sampling: Sampling | None) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _single_sites(interventions: Sequence[Intervention], flips: Estimate) -> Iterator[Finding]:
-    single = [each for each in interventions if len(each.sites) == 1]
-    for each in sorted(single, key=lambda each: -each.flips_removed.value)[:TOLD]:
-        before = each.flips_before.value
-        if not before or each.flips_removed.value < HARDLY * before:
-            continue
-        certain = each.flips_removed.low > 0
-        words = (
-            f"Blurring `{each.sites[0]}` alone takes away {each.flips_removed.value / before:.0%} of the changed "
-            f"answers ({before:.1%} of the steps before, {each.flips.value:.1%} after), and leaves "
-            f"{each.agreement.value:.0%} of all answers what they were."
-        )
-        if not certain:
-            words += " With so few images that may be chance."
+def _single_sites(interventions: Sequence[Intervention]) -> Iterator[Finding]:
+    single = [each for each in interventions if len(each.sites) == 1 and each.flips_before.value]
+    certain = [each for each in single if each.mac_removed.low > 0 or each.flips_removed.low > 0]
+    for each in sorted(certain, key=lambda each: each.mac_removed.value, reverse=True)[:TOLD]:
+        jumps = each.mac.value + each.mac_removed.value
+        steadied = _scaled(each.mac_removed, 1 / jumps)
         yield _about(
-            each.flips_removed, "aliasing", words, site=each.sites[0], weight=each.flips_removed.value / before,
+            steadied, "aliasing",
+            f"Blurring `{each.sites[0]}` alone, without any tuning, takes away {steadied.value:.0%} of how far the "
+            "leading class's probability jumps from pixel to pixel; the answer changes at "
+            f"{each.flips.value:.1%} of the steps, {each.flips_before.value:.1%} before. {each.agreement.value:.0%} of "
+            "all answers stay what they were.",
+            site=each.sites[0], weight=steadied.value, figure="interventions",
             remedy="Put a blur there and tune the net a little to it; without tuning, the answers lose what is shown. "
             f"It takes {each.time_ratio:.2f} times as long.",
-            figure="interventions",
         )  # fmt: skip
+    if single and not certain:
+        best = max(single, key=lambda each: each.flips_removed.value)
+        yield _about(
+            best.flips_removed, "aliasing",
+            f"Blurring no single site steadies the answers by more than chance would on {best.flips.images} images "
+            f"(most flips go with `{best.sites[0]}`). The layers behind a blur were never trained with one, and what "
+            "they make of it hides what it brings.",
+            site=best.sites[0], weight=0.05, figure="interventions",
+            remedy="Give more images, or tune the net with the blurs in place before judging them.",
+        )  # fmt: skip
+
+
+def _scaled(estimate: Estimate, factor: float) -> Estimate:
+    return replace(estimate, value=estimate.value * factor, low=estimate.low * factor, high=estimate.high * factor)
 
 
 def _spectra(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,8 @@ def look_inside(
     home = model.inputs(np.full((1, *model.view_size, 3), 128, np.uint8))
     looked = layers_of(model.net, home, layers)
     sites = find_sites(model.net, home)
-    passes = 3 + (len(sites) + 2 if interventions and sites else 0)
+    together = 0 if len(sites) == 2 else comb(min(pairs, len(sites)), 2)
+    passes = 3 + (len(sites) + 2 + together if interventions and sites else 0)
     done = 0
 
     def tick(more: int = 1) -> None:
