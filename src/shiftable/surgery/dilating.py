@@ -132,9 +132,10 @@ def dense_map(
 
         def visit(call: Call, phases: Phases = phases, last: list[Tensor] = last) -> Any:
             answer = phases(call)
-            a_map = isinstance(answer, Tensor) and answer in phases.spacings and answer.ndim == 4
-            if layer is None and a_map and min(answer.shape[2:]) > 1:
-                last[:] = [answer]
+            given = _first(answer)
+            a_map = given is not None and given in phases.spacings and given.ndim == 4
+            if layer is None and a_map and min(given.shape[2:]) > 1:
+                last[:] = [given]
             return answer
 
         phases.run(net, image, visit, left)
@@ -193,14 +194,21 @@ def _observed(net: nn.Module, picture: Tensor, phases: Phases) -> tuple[dict[Key
 
     def visit(call: Call) -> Any:
         answer = phases(call)
-        if isinstance(answer, Tensor) and answer.is_floating_point() and answer.ndim:
-            high, wide = phases.spacing(answer)
-            if len(answer) % (high * wide) == 0:
-                one = answer.reshape(high, wide, -1)[1 % high, 1 % wide].double()
+        given = _first(answer)
+        if given is not None and given.is_floating_point() and given.ndim:
+            high, wide = phases.spacing(given)
+            if len(given) % (high * wide) == 0:
+                one = given.reshape(high, wide, -1)[1 % high, 1 % wide].double()
                 found[call.key] = float(one.mean()), float(one.square().mean().sqrt())
         return answer
 
     return found, as_scores(phases.run(net, picture, visit))
+
+
+def _first(answer: Any) -> Any:
+    """The tensor that an operation gives; maxima come with their places."""
+    found = answer[0] if isinstance(answer, tuple) and answer else answer
+    return found if isinstance(found, Tensor) else None
 
 
 def _operations(sites: tuple[Site, ...]) -> Mapping[Key, Site]:
