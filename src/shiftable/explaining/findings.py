@@ -49,7 +49,7 @@ def findings(
     found = [
         *_resize(antialias, shrinks),
         *_stride(structure, flips),
-        *_sampling(sampling),
+        *_sampling(sampling, structure),
         *_single_sites(interventions),
         *_spectra(spectra, sampling, interventions),
         *_margins(margins, flips),
@@ -122,27 +122,33 @@ def _stride(structure: Structure | None, flips: Estimate) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _sampling(sampling: Sampling | None) -> Iterator[Finding]:
-    if sampling is None or sampling.sampling_share is None:
+def _sampling(sampling: Sampling | None, structure: Structure | None) -> Iterator[Finding]:
+    if sampling is None or structure is None or sampling.sampling_share is None or sampling.rms_ratio is None:
         return
-    share = sampling.sampling_share
+    share, ratio = sampling.sampling_share, sampling.rms_ratio.value
     border = Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.images, share.pairs)
-    figure = "sampling"
+    sees_all = all(seen > size for seen, size in zip(structure.receptive_field_px, structure.view_size, strict=True))
     if share.value >= HARDLY:
+        scaled = "" if 0.8 < ratio < 1.25 else f" (the prediction, {ratio:.1f} times as large, is scaled to fit)"
         yield _about(
             share, "aliasing",
             f"{share.value:.0%} of the change of the answer from one pixel to the next is foretold from the still "
-            "picture alone, by working out what the net would see if its sampling grid lay elsewhere. That part is "
-            "aliasing: detail too fine for the grid, which comes out differently wherever the grid lies.",
-            weight=share.value, figure=figure,
+            f"picture alone{scaled}, by working out what the net would see if its sampling grid lay elsewhere. That "
+            "part is aliasing: detail too fine for the grid, which comes out differently wherever the grid lies.",
+            weight=share.value, figure="sampling",
             remedy="Blur before the sites that subsample; those with the most to gain are named here.",
         )  # fmt: skip
     if border.value >= HARDLY:
+        everywhere = (
+            f" Every position of the last map sees them (it looks at {max(structure.receptive_field_px)} pixels), so "
+            "they count everywhere."
+        )
         yield _about(
             border, "border",
-            f"{border.value:.0%} of the change of the answer can't be foretold from the still picture: it comes from "
-            "the edges, where one column of the picture leaves, another enters, and the padding of every layer stays.",
-            weight=border.value, figure=figure, remedy=STEADY,
+            f"{border.value:.0%} of the change of the answer can't be foretold so: it goes with the edges, where one "
+            "column of the picture leaves, another enters, and the padding of every layer meets the grid elsewhere."
+            + (everywhere if sees_all else ""),
+            weight=border.value, figure="sampling", remedy=STEADY,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ ALIKE = ("circular", "real")
 """Kinds of shift, the one first in which several nets are compared."""
 
 PARTS: Mapping[str, str] = {
-    "structure": "where the net subsamples: nobody can look into this model",
+    "structure": "where the net subsamples, and all that is seen inside: nobody can look into this model",
     "interventions": "what blurring each site does: ask for it with --interventions",
     "sampling": "what sampling alone predicts",
     "spectra": "the spectra of the sites",
@@ -34,6 +34,9 @@ PARTS: Mapping[str, str] = {
     "outside": "what the answers alone tell of the stride",
 }
 """Part of a diagnosis → what is missing where it is."""
+
+ANSWERS = ("structure", "margins", "risk", "outside")
+"""What is said to be missing of a model that nobody can look into: not what only a net has."""
 
 
 def figure(value: float | None, unit: str = "") -> str:
@@ -206,12 +209,9 @@ def strongest(found: Sampling, most: int = 5) -> list[tuple[str, str, str]]:
 
 def unseen(diagnosis: Diagnosis) -> list[str]:
     """What this diagnosis can't show, a sentence each."""
-    seen_inside = diagnosis.structure is not None  # who looks inside need not look from outside
-    missing = [
-        f"Not here: {words}."
-        for name, words in PARTS.items()
-        if not _there(getattr(diagnosis, name)) and not (name == "outside" and seen_inside)
-    ]
+    inside = diagnosis.structure is not None
+    parts = ANSWERS if not inside else [name for name in PARTS if name != "outside"]
+    missing = [f"Not here: {PARTS[name]}." for name in parts if not _there(getattr(diagnosis, name))]
     structure = diagnosis.structure.remarks if diagnosis.structure is not None else ()
     return [*dict.fromkeys([*diagnosis.remarks, *structure]), *missing]
 

@@ -71,7 +71,9 @@ def _site(x: float, middle: float, number: int, each: Subsampling, beside: int) 
     words = _blur(each).split(" ") if each.blur else ["no blur"]
     more = f" +{beside}" if beside else ""
     return [
-        Markup('<rect x="{:.1f}" y="{:.1f}" width="31" height="22" style="fill:var(--paper)"/>').format(x - 15.5, middle - 11),
+        Markup('<rect x="{:.1f}" y="{:.1f}" width="31" height="22" style="fill:var(--paper)"/>').format(
+            x - 15.5, middle - 11
+        ),
         Markup('<path d="M{:.1f} {:.1f}{}" style="fill:none;stroke-width:1.8;stroke:var({})"/>').format(
             x - 13.5, middle, shape, "--ink" if each.blur else "--mark"
         ),
