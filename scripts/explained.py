@@ -21,7 +21,7 @@ def main() -> None:
     """Explain, and print what was found."""
     parser = argparse.ArgumentParser()
     parser.add_argument("shared", type=Path, help="the folder with models/ and data/")
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--out", type=Path, default=Path("out/explained"))
     parser.add_argument("--contrast", type=Path, default=Path("out/contrast"), help="of scripts/train_contrast.py")
     options = parser.parse_args()
