@@ -90,14 +90,16 @@ def _write(plan: Plan, tables: Iterable[pa.Table], watch: Watch, path: Path) -> 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in fewer tables."""
-    waiting: list[pa.Table] = []
+    group: pa.Table | None = None
     for table in tables:
-        waiting.append(table)
-        if sum(map(len, waiting)) >= GROUP:
-            yield pa.concat_tables(waiting)
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting)
+        # copied to where Arrow keeps its own: small arrays that stay among the large ones that come and go would keep
+        # these from being used again (24 KB a frame)
+        group = table if group is None else pa.concat_tables([group, table]).combine_chunks()
+        if len(group) >= GROUP:
+            yield group
+            group = None
+    if group is not None:
+        yield group
 
 
 def _tables(
