@@ -107,7 +107,8 @@ def resize_part(
         InputError: As `resize`.
     """
     (rows, columns), whole = zip(place, part, strict=True), image.shape[:2]
-    if library == "pillow" and antialias and resampler in RESAMPLERS and resampler != "nearest":
+    filtered = library == "pillow" and antialias and resampler in RESAMPLERS and resampler != "nearest"
+    if filtered and whole != tuple(size) and min(size) > 0 and size[0] * size[1] <= MOST_PIXELS:
         spans = [
             _span(have, want, *kept, resampler) for have, want, kept in zip(whole, size, (rows, columns), strict=True)
         ]
