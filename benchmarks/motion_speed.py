@@ -157,8 +157,8 @@ def main() -> None:
                 results[f"{name}, {motion}"] = {**found, "setting": setting}
                 cells = [f"{middle:.3g} [{low:.3g}, {high:.3g}]" for middle, low, high in found.values()]
                 print(f"| {name} | {motion} | {' | '.join(cells)} |", flush=True)
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+                options.out.parent.mkdir(exist_ok=True)
+                options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from shiftable.engine import keep_freed_memory
 
 MODELS = {"SqueezeNet 1.1": "torchvision/squeezenet1_1", "MobileNetV2": "timm/mobilenetv2_100"}
 FPS = 20
+RESULTS = Path(__file__).parent / "results" / "video.json"
 
 
 def write_clip(path: Path, frames: int, size: tuple[int, int]) -> Path:
@@ -139,8 +140,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs=2, default=(1.0, 10.0), help="of the two clips for memory")
     options = parser.parse_args()
     keep_freed_memory()
-    target = Path(__file__).parent / "results" / "video.json"
-    results: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     print("| what | median [smallest, largest] |\n|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -148,18 +148,25 @@ def main() -> None:
             clip = options.shared / "data" / "cockatoo.mp4" if options.shared else None
             if clip is None or not clip.exists():
                 clip = write_clip(folder / "large.mp4", options.frames or 280, (720, 1280))
+            setting = {
+                "threads": torch.get_num_threads(), "torch": torch.__version__, "machine": platform.machine(),
+                "clip": clip.name, "rounds": options.rounds, "frames": options.frames,
+            }  # fmt: skip
             for name, spec in MODELS.items():
                 results[name] = measure(spec, clip, options.rounds, options.frames)
                 for what, (middle, low, high) in results[name].items():
                     print(f"| {name}: {what.replace('_', ' ')} | {middle:.3g} [{low:.3g}, {high:.3g}] |", flush=True)
-            results["setting"] = {
-                "threads": torch.get_num_threads(), "torch": torch.__version__, "machine": platform.machine(),
-                "clip": clip.name, "rounds": options.rounds, "frames": options.frames,
-            }  # fmt: skip
+                results[name]["setting"] = setting
+                write(results)
         if "memory" in options.parts:
             results["memory"] = memory(folder, tuple(options.minutes), lambda line: print(line, flush=True))
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(results, indent=1) + "\n")
+            write(results)
+
+
+def write(results: dict[str, Any]) -> None:
+    """What has been measured so far."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
