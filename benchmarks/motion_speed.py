@@ -6,7 +6,11 @@ One process, the same threads, sweeps of 33. Audit and bare forward take turns; 
 the median over rounds is given with the smallest and the largest. "Bare" is the net's own forward on the same
 batches, already normalised and in its layout; control views and the padding of the last batch are in both. "Views" is
 what making a view costs by itself, in core-milliseconds: the image's own work (its resize, its phases) is shared among
-the views of its sweep, decoding is not in it. With the shared folder, weights and images are the real ones; without,
+the views of its sweep, decoding is not in it. "Floor" is the time that the interpolation's floor takes, measured once
+an audit, however many images there are: ``over_bare`` holds it, ``less_floor_over_bare`` is without it, as in an audit
+of very many images, and ``…_cores`` the same in the time of all cores, which neighbours on the machine disturb less.
+Every entry of the results has its own setting, for ``--motions`` measures some alone. With the
+shared folder, weights and images are the real ones; without,
 weights are random and images are procedural JPEGs of 500 × 375 px.
 """
 
@@ -22,11 +26,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from audit_speed import BATCH, seconds, spread, write_images
+from audit_speed import BATCH, costs, spread, write_images
 from backend_speed import opened
 
 import shiftable as sh
 from shiftable.auditing import Show, show_again
+from shiftable.auditing.motions.floors import interpolation_floor
 from shiftable.data import Box, list_samples
 from shiftable.engine import keep_freed_memory
 
@@ -97,14 +102,18 @@ def measure(
             for batch in batches:
                 model.net(batch)
 
+    def floor() -> None:
+        interpolation_floor(show.motion, model.preprocessing, model.view_size, seed=show.seed)
+
     bare()
     timings = []
     for _ in range(rounds):
-        alone, whole = seconds(bare), seconds(audit)
-        timings.append((whole / alone, len(views) / whole))
-    over, pace = zip(*timings, strict=True)
-    cost = [view_milliseconds(show, samples) for _ in range(rounds)]
-    return {"over_bare": spread(over), "views_per_second": spread(pace), "view_core_ms": spread(cost)}
+        (alone, cores), (whole, all_cores), (once, core) = costs(bare), costs(audit), costs(floor)
+        less = (whole - once) / alone, (all_cores - core) / cores
+        timings.append((whole / alone, *less, len(views) / whole, once))
+    names = "over_bare", "less_floor_over_bare", "less_floor_over_bare_cores", "views_per_second", "floor_s"
+    found = {name: spread(column) for name, column in zip(names, zip(*timings, strict=True), strict=True)}
+    return {**found, "view_core_ms": spread([view_milliseconds(show, samples) for _ in range(rounds)])}
 
 
 def main() -> None:
@@ -114,10 +123,24 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "motion_speed.json")
+    parser.add_argument("--motions", nargs="+", choices=list(MOTIONS), default=list(MOTIONS))
     options = parser.parse_args()
     keep_freed_memory()
-    results: dict[str, Any] = {}
-    columns = ["model", "motion", "audit / bare forward", "views/s", "a view, core-ms"]
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    setting = {
+        "threads": torch.get_num_threads(), "torch": torch.__version__, "machine": platform.machine(),
+        "images": options.images, "rounds": options.rounds, "real": options.shared is not None,
+    }  # fmt: skip
+    columns = [
+        "model",
+        "motion",
+        "audit / bare forward",
+        "less the floor",
+        "in core time",
+        "views/s",
+        "floor, s",
+        "a view, core-ms",
+    ]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     with TemporaryDirectory() as scratch:
         folder = Path(scratch, "images")
@@ -129,17 +152,13 @@ def main() -> None:
         samples = boxed(list_samples(folder)[: options.images])
         for name in RANDOM:
             model = open_net(name, options.shared)
-            for motion, arguments in MOTIONS.items():
-                found = measure(model, samples, arguments, options.rounds, Path(scratch, "audit"))
-                results[f"{name}, {motion}"] = found
+            for motion in options.motions:
+                found = measure(model, samples, MOTIONS[motion], options.rounds, Path(scratch, "audit"))
+                results[f"{name}, {motion}"] = {**found, "setting": setting}
                 cells = [f"{middle:.3g} [{low:.3g}, {high:.3g}]" for middle, low, high in found.values()]
                 print(f"| {name} | {motion} | {' | '.join(cells)} |", flush=True)
-    results["setting"] = {
-        "threads": torch.get_num_threads(), "torch": torch.__version__, "machine": platform.machine(),
-        "images": options.images, "rounds": options.rounds, "real": options.shared is not None,
-    }  # fmt: skip
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+                options.out.parent.mkdir(exist_ok=True)
+                options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from shiftable.errors import InputError
-from shiftable.models.resizing import OPENCV, RESIZERS, TENSOR, resize
+from shiftable.models.resizing import OPENCV, RESIZERS, TENSOR, _span, resize, resize_part
 
 NEEDS = {"pillow": "PIL", "opencv": "cv2", "tensor": "torch"}
 FORMS = [
@@ -52,6 +52,25 @@ def test_the_result_has_the_size_asked_for(library, resampler, antialias, size):
     new = resize(image, size, resampler, antialias, library)
     assert (new.shape, new.dtype) == ((*size, 3), np.uint8)
     np.testing.assert_array_equal(image, kept)
+
+
+@every_form
+@pytest.mark.parametrize("shape", [(72, 128), (96, 141), (60, 90), (51, 34)], ids=str)
+@pytest.mark.parametrize(("size", "place", "part"), [
+    ((36, 65), (3, 20), (20, 24)), ((60, 100), (10, 21), (41, 60)), ((72, 90), (0, 31), (72, 9)),
+    ((120, 136), (119, 0), (1, 136)), ((72, 128), (5, 6), (7, 8)),
+])  # fmt: skip
+def test_a_part_is_the_part_of_the_whole(library, resampler, antialias, shape, size, place, part):
+    image = photograph(shape)
+    whole = resize(image, size, resampler, antialias, library)
+    (top, left), (height, width) = place, part
+    found = resize_part(image, size, place, part, resampler, antialias, library)
+    np.testing.assert_array_equal(found, whole[top : top + height, left : left + width])
+
+
+def test_a_film_needs_little_more_than_the_view():
+    assert [_span(720, 256, 16, 224, "bilinear"), _span(1280, 455, 116, 224, "bilinear")] == [(16, 240), (91, 364)]
+    assert _span(500, 341, 58, 224, "bilinear") == (0, 341)  # old and new borders meet at the ends alone
 
 
 @every_form

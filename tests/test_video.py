@@ -20,7 +20,7 @@ from shiftable.auditing.videos.audit import audit_video
 from shiftable.auditing.videos.frames import ahead
 from shiftable.auditing.videos.results import MOVEMENT_PX, movement_table
 from shiftable.data.shapes import draw_scene, render
-from shiftable.data.video import find_videos, probe, read_frames, read_video_labels
+from shiftable.data.video import BY_PLANES, find_videos, probe, read_frames, read_video_labels
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import deployed_view
@@ -41,6 +41,19 @@ def write_clip(path, frames, fps=20, codec="libx264", **options):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+@pytest.mark.parametrize("form", sorted(BY_PLANES))
+@pytest.mark.parametrize("size", [(48, 64), (97, 131)])
+def test_levels_do_not_depend_on_the_way_of_converting_them(form, size):
+    height, width = size
+    frame, bytes_a_level = av.VideoFrame(width, height, form), 2 if form.endswith("10le") else 1
+    rng = np.random.default_rng(0)
+    for plane in frame.planes:
+        noise = rng.integers(0, 1024 if bytes_a_level == 2 else 256, plane.buffer_size // bytes_a_level)
+        plane.update(noise.astype(f"<u{bytes_a_level}").tobytes())
+    pixels, planes = (frame.reformat(format=shape).to_ndarray() for shape in ("rgb24", "gbrp"))
+    np.testing.assert_array_equal(pixels, planes)
 
 
 def moving(count, size=SIZE, seed=0, dx=0.4, dy=0.1):

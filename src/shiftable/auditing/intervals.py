@@ -22,7 +22,7 @@ Weighting = Literal["images", "pairs"]
 PerImage = Float[np.ndarray, "image"]
 Table = Float[np.ndarray, "row column"]
 
-CHUNK = 2**20  # rows drawn at a time when resampling: tens of MiB, however many images there are
+CHUNK = 2**17  # rows drawn at a time when resampling: a few MiB, however many images there are
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ WAVES = 192
 WAVE_BAND = (1 / 192, 0.3)
 """The frequencies of a background, in cycles per pixel."""
 
+TILE = 48
+"""The side of the tiles that a background is computed in: 48² × 2 × 192 waves are less than a million terms."""
+
 TEXTURES = ("plain", "stripes", "checks")
 
 
@@ -358,9 +361,14 @@ def _background(
     turning = (np.cos(right) + 1j * np.sin(right))[:, :, None] * red_green_blue[:, None, :]
     row_table = _snap(np.concatenate([np.cos(down), np.sin(down)]), 20)
     column_table = _snap(np.concatenate([turning.real, -turning.imag]), 26).reshape(2 * WAVES, -1)
-    # a few rows at a time: BLAS would wake its threads for a larger product, which can take longer than the product
-    blocks = np.array_split(row_table.T, ceil(size[0] * column_table.size / 900_000))
-    picture = np.concatenate([block @ column_table for block in blocks]).reshape(*size, 3)
+    # in tiles: BLAS would wake its threads for a product of a million terms, which can take longer than the product
+    flat = np.empty((size[0], column_table.shape[1]))
+    for top in range(0, size[0], TILE):
+        some_rows = np.ascontiguousarray(row_table.T[top : top + TILE])
+        for left in range(0, flat.shape[1], TILE):
+            tile = slice(top, top + TILE), slice(left, left + TILE)
+            np.matmul(some_rows, column_table[:, tile[1]], out=flat[tile])
+    picture = flat.reshape(*size, 3)
     return np.asarray(picture + np.asarray(scene.background_color))
 
 

@@ -17,6 +17,7 @@ from shiftable.models.resizing import RESAMPLERS as RESAMPLERS
 from shiftable.models.resizing import Library
 from shiftable.models.resizing import Size as Size
 from shiftable.models.resizing import resize as resize
+from shiftable.models.resizing import resize_part as resize_part
 from shiftable.models.resizing import resized_size as resized_size
 
 Crop: TypeAlias = Literal["center", "center-down", "letterbox", "letterbox-corner"]
@@ -195,9 +196,9 @@ def deployed_view(
     if preprocessing.crop in LETTERBOXES:
         return letterboxed(image, preprocessing, view_size)
     size = resized_size((image.shape[0], image.shape[1]), preprocessing.resize_px)
-    scene = resize(image, size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
-    top, left = center_place(size, view_size, preprocessing.crop)
-    return scene[top : top + view_size[0], left : left + view_size[1]]
+    place = center_place(size, view_size, preprocessing.crop)
+    how = preprocessing.resampler, preprocessing.antialias, preprocessing.library
+    return resize_part(image, size, place, view_size, *how)
 
 
 def letterboxed(

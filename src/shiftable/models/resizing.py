@@ -1,6 +1,8 @@
 """Images at another size, by three implementations that deployed models are fed by: Pillow, OpenCV, tensors."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from math import ceil, gcd
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +27,9 @@ RESAMPLERS = {
 
 MOST_PIXELS = 2**28
 """More than a resized image may have: a strip one pixel wide, its short side enlarged, would fill the memory."""
+
+PILLOW_BITS = 22
+"""Pillow rounds the weights of bytes to multiples of 1/2^22."""
 
 Picture = UInt8[np.ndarray, "height width 3"]
 Resized = UInt8[np.ndarray, "new_height new_width 3"]
@@ -76,6 +81,72 @@ def resize(
             todo="leave it out: it is too narrow",
         )
     return RESIZERS[library](image, size, resampler, antialias)
+
+
+def resize_part(
+    image: Picture,
+    size: Size,
+    place: tuple[int, int],
+    part: Size,
+    resampler: str = "bilinear",
+    antialias: bool = True,
+    library: str = "pillow",
+) -> Resized:
+    """``resize(…)[top : top + height, left : left + width]``, the same bytes, and sooner where Pillow can do with less.
+
+    Args:
+        image: RGB.
+        size: (height, width) in px of the whole result.
+        place: (top, left) of the part, in px of the whole result.
+        part: (height, width) of the part in px.
+        resampler: As for `resize`, as the two others.
+        antialias: See there.
+        library: See there.
+
+    Raises:
+        InputError: As `resize`.
+    """
+    (rows, columns), whole = zip(place, part, strict=True), image.shape[:2]
+    filtered = library == "pillow" and antialias and resampler in RESAMPLERS and resampler != "nearest"
+    if filtered and whole != tuple(size) and min(size) > 0 and size[0] * size[1] <= MOST_PIXELS:
+        spans = [
+            _span(have, want, *kept, resampler) for have, want, kept in zip(whole, size, (rows, columns), strict=True)
+        ]
+    else:
+        spans = [(0, side) for side in size]
+    if all(span == (0, side) for span, side in zip(spans, size, strict=True)):
+        made = resize(image, size, resampler, antialias, library)
+    else:
+        (upper, left, lower, right) = (
+            spans[axis][end] * whole[axis] // size[axis] for end in (0, 1) for axis in (0, 1)
+        )
+        new_size = spans[1][1] - spans[1][0], spans[0][1] - spans[0][0]
+        box = left, upper, right, lower
+        made = np.asarray(Image.fromarray(image).resize(new_size, RESAMPLERS[resampler], box=box))
+    top, left = place[0] - spans[0][0], place[1] - spans[1][0]
+    return made[top : top + part[0], left : left + part[1]]
+
+
+@lru_cache(4096)
+def _span(have: int, want: int, start: int, length: int, resampler: str) -> tuple[int, int]:
+    """From where to where along an axis of ``want`` px, made of ``have``, Pillow must resize to give a part of it.
+
+    The span begins and ends where borders of old and new pixels meet; and the weights there are really the same.
+    """
+    period = want // gcd(have, want)
+    first, last = start // period * period, -(-(start + length) // period) * period
+    if (first, last) == (0, want):
+        return 0, want
+    # every pixel alone, in rows so far from the next that no filter sees two: what comes out are all weights
+    apart = 2 * ceil(3 * max(1.0, have / want)) + 3
+    alone = np.where(np.arange(have) % apart == np.arange(apart)[:, None], 1 << PILLOW_BITS, 0).astype(np.int32)
+    box = first * have // want, 0, last * have // want, apart
+    weights = Image.fromarray(alone)
+    all_of_them, of_part = (
+        np.asarray(weights.resize((width, apart), RESAMPLERS[resampler], box=at))
+        for width, at in ((want, None), (last - first, box))
+    )
+    return (first, last) if np.array_equal(all_of_them[:, first:last], of_part) else (0, want)
 
 
 def _pillow(image: Picture, size: Size, resampler: str, antialias: bool) -> Resized:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from shiftable.auditing.motions.stage import Picture
 from shiftable.auditing.showing import control_views
-from shiftable.auditing.videos.moving import glance, moved_between
+from shiftable.auditing.videos.moving import Glance, glance, moved_between
 from shiftable.data.video import Frame, probe, read_frames
 from shiftable.errors import InputError
 from shiftable.models import Model
@@ -42,7 +42,9 @@ class Unusable(Exception):
 
 
 def show_frames(model: Model, path: Path, controls: bool, count: int | None) -> Iterator[Seen]:
-    """A video's frames as the model is shown them, read and made ready in two threads ahead of whoever takes them.
+    """A video's frames as the model is shown them, made ready ahead of whoever takes them.
+
+    In three threads, each with a part of the work: reading; views; how far the picture moved.
 
     Args:
         model: Who is shown them.
@@ -54,11 +56,12 @@ def show_frames(model: Model, path: Path, controls: bool, count: int | None) -> 
         Unusable: If the video can't be read.
     """
     every = _every(path) if controls else 0
-    views = ahead(_views(model, ahead(frames_of(path, count), FRAMES_AHEAD), every), 2 * model.batch_size)
+    frames = ahead(frames_of(path, count), FRAMES_AHEAD)
+    shown = ahead(_compared(ahead(_views(model, frames, every), FRAMES_AHEAD)), 2 * model.batch_size)
     try:
-        yield from views
+        yield from shown
     finally:
-        views.close()
+        shown.close()
 
 
 def ahead(items: Generator[Item, None, None], depth: int) -> Generator[Item, None, None]:
@@ -121,26 +124,40 @@ def _every(path: Path) -> int:
         raise Unusable(error) from None
 
 
-def _views(model: Model, frames: Generator[Frame, None, None], every: int) -> Generator[Seen, None, None]:
-    before = None
+def _views(
+    model: Model, frames: Generator[Frame, None, None], every: int
+) -> Generator[tuple[Seen, Glance, tuple[float, float]], None, None]:
+    """The frames as they are shown, and what is needed to see how far they moved: a glance, and `_px_of_view`."""
     try:
         for frame in frames:
             view = deployed_view(frame.picture, model.preprocessing, model.view_size)
-            now = glance(frame.picture)
-            moved = None
-            if before is not None:
-                down, right = _px_of_view(model, (frame.picture.shape[0], frame.picture.shape[1]))
-                found = moved_between(before, now)
-                moved = found.dy * down, found.dx * right, found.residual
-            before = now
             shown = every and frame.number % every == 0
             others = list(control_views(view)) if shown else []
-            yield Seen(
-                frame.number, frame.time_s, moved, [view, *(other for *_, other in others)],
+            seen = Seen(
+                frame.number, frame.time_s, None, [view, *(other for *_, other in others)],
                 [(control, walk) for control, walk, _ in others],
             )  # fmt: skip
+            pitch = _px_of_view(model, (frame.picture.shape[0], frame.picture.shape[1]))
+            yield seen, glance(frame.picture), pitch
     finally:
         frames.close()
+
+
+def _compared(
+    views: Generator[tuple[Seen, Glance, tuple[float, float]], None, None],
+) -> Generator[Seen, None, None]:
+    """The frames, with how far they moved since the one before."""
+    before = None
+    try:
+        for seen, now, (down, right) in views:
+            if before is None:
+                yield seen
+            else:
+                found = moved_between(before, now)
+                yield seen._replace(moved=(found.dy * down, found.dx * right, found.residual))
+            before = now
+    finally:
+        views.close()
 
 
 def _px_of_view(model: Model, size: Size) -> tuple[float, float]:

@@ -27,7 +27,10 @@ FINEST = 0.35
 """Up to which frequency, in cycles per pixel, phases count: what is finer is mostly noise and aliases."""
 
 NEWTON_STEPS = 4
-"""From the parabola through whole px to the top: each step squares the error, which is 0.1 px at first."""
+"""At most, from the parabola through whole px to the top: each step squares the error, which is 0.1 px at first."""
+
+SMALL_PX = 1e-3
+"""A step shorter than this is the last one: what is left is its square."""
 
 
 BORDER = 3
@@ -57,7 +60,7 @@ def glance(frame: Picture, side_px: int = SIDE_PX) -> Glance:
     """A frame, made ready: grey, and reduced by a whole factor so that its shorter side is about ``side_px``."""
     reduced = max(1, round(min(frame.shape[:2]) / side_px))
     grey = _grey(frame, reduced)
-    return Glance(grey, _spectrum(grey), reduced)
+    return Glance(grey, _spectrum(grey, grey.shape), reduced)
 
 
 def moved_between(before: Glance, now: Glance) -> Moved:
@@ -70,8 +73,11 @@ def moved_between(before: Glance, now: Glance) -> Moved:
         return Moved(0.0, 0.0, 0.0)
     y, x = _peak(before.spectrum, now.spectrum, before.grey.shape)
     one, other = _common(before.grey, now.grey, y, x)
-    spectra = (before.spectrum, now.spectrum) if (y, x) == (0, 0) else (_spectrum(one), _spectrum(other))
-    down, right = _between(*spectra, one.shape)
+    spectra, size = (before.spectrum, now.spectrum), before.grey.shape
+    if (y, x) != (0, 0):
+        size = _padded(one.shape)
+        spectra = _spectrum(one, size), _spectrum(other, size)
+    down, right = _between(*spectra, size)
     residual = _left_over(one, other, down, right)
     return Moved((y + down) * before.reduced, (x + right) * before.reduced, residual)
 
@@ -80,6 +86,13 @@ def _grey(frame: Picture, reduced: int) -> Grey:
     """The mean of the three colours. Rows of RGB, taken for rows of grey three times as wide: the fastest there is."""
     wide = Image.fromarray(np.ascontiguousarray(frame).reshape(len(frame), -1))
     return np.asarray(wide.reduce((3 * reduced, reduced)), np.float32)
+
+
+def _padded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The next size that Fourier transforms are fast for: zeros may follow a picture that its window brings to 0."""
+    from scipy import fft
+
+    return tuple(fft.next_fast_len(side, real=True) for side in shape)
 
 
 @lru_cache(maxsize=512)
@@ -97,35 +110,41 @@ def _frequencies(side: int, half: bool) -> tuple[Float64[np.ndarray, "some"], Fl
     return cycles, np.exp(-2 * (cycles / FINEST) ** 2).astype(np.float32)
 
 
-def _spectrum(grey: Grey) -> Spectrum:
+def _spectrum(grey: Grey, size: tuple[int, ...]) -> Spectrum:
+    """The waves of the windowed picture, laid on zeros of this size."""
     from scipy import fft
 
     down, right = (_window(side) for side in grey.shape)
     if grey.min() == grey.max():  # rounding must not look like a picture
-        return np.zeros((len(down), len(right) // 2 + 1), np.complex64)
+        return np.zeros((size[0], size[1] // 2 + 1), np.complex64)
     window = down[:, None] * right
     windowed = grey * window  # no product of matrices here: BLAS waking its threads can take longer than all else
-    return np.asarray(fft.rfft2(windowed - windowed.mean() / window.mean() * window))
+    return np.asarray(fft.rfft2(windowed - windowed.mean() / window.mean() * window, s=size))
 
 
-def _cross_power(before: Spectrum, now: Spectrum, *, whole: bool) -> Spectrum:
-    """The phases by which the second spectrum is ahead, wholly whitened or half: of size 1, or √|cross-power|."""
+def _cross_power(before: Spectrum, now: Spectrum, shape: tuple[int, ...], *, whole: bool) -> Spectrum:
+    """The phases by which the second spectrum is ahead, the fine ones weighed less.
+
+    Wholly whitened, or half: of size 1, or √|cross-power|, before they are weighed.
+    """
     cross = now * before.conj()
     size = np.abs(cross)
     most = size.max()
     if not most > 0:
         return np.asarray(cross)
-    return np.asarray(cross * ((np.float32(1) if whole else np.sqrt(size)) / (size + 1e-9 * most)))
+    gain = (np.float32(1) if whole else np.sqrt(size)) / (size + 1e-9 * most)
+    cross *= gain * _frequencies(shape[0], False)[1][:, None] * _frequencies(shape[1], True)[1]
+    return np.asarray(cross)
 
 
 def _peak(before: Spectrum, now: Spectrum, shape: tuple[int, ...]) -> tuple[int, int]:
     """The shift to whole px: where the phase correlation is highest, up to a quarter of a side away."""
     from scipy import fft
 
-    weights = _frequencies(shape[0], False)[1][:, None], _frequencies(shape[1], True)[1]
-    correlation = fft.irfft2(_cross_power(before, now, whole=True) * weights[0] * weights[1], s=shape)
+    waves = fft.ifft(_cross_power(before, now, shape, whole=True), axis=0)
     reach_y, reach_x = (side // 4 for side in shape)
-    near = np.roll(correlation, (reach_y, reach_x), axis=(0, 1))[: 2 * reach_y + 1, : 2 * reach_x + 1]
+    correlation = fft.irfft(waves[np.arange(-reach_y, reach_y + 1)], n=shape[1])
+    near = np.roll(correlation, reach_x, axis=1)[:, : 2 * reach_x + 1]
     y, x = np.unravel_index(int(near.argmax()), near.shape)
     return (int(y) - reach_y, int(x) - reach_x) if near.max() > 0 else (0, 0)
 
@@ -135,28 +154,32 @@ def _between(before: Spectrum, now: Spectrum, shape: tuple[int, ...]) -> tuple[f
 
     Half whitened: wholly whitened, the noise at fine frequencies counts as much as the picture at coarse ones.
     """
-    from scipy import fft
-
-    (down, weight_y), (right, weight_x) = _frequencies(shape[0], False), _frequencies(shape[1], True)
-    cross = _cross_power(before, now, whole=False) * weight_y[:, None] * weight_x
+    cross = _cross_power(before, now, shape, whole=False)
     if not cross.any():
         return 0.0, 0.0
-    near = fft.irfft2(cross, s=shape)
-    place = np.array([_top(near[[-1, 0, 1], 0]), _top(near[0, [-1, 0, 1]])])
     cross[:, 1:] *= 2  # a real picture's spectrum is its own mirror image: only one half is there
-    waves_y, waves_x = 2j * pi * down, 2j * pi * right
+    waves_y, waves_x = 2j * pi * _frequencies(shape[0], False)[0], 2j * pi * _frequencies(shape[1], True)[0]
+    place = np.array([_nearest(cross.sum(axis=1), waves_y), _nearest(cross.sum(axis=0), waves_x)])
     for _ in range(NEWTON_STEPS):
         rows, columns = (np.exp(waves * at) for waves, at in zip((waves_y, waves_x), place, strict=True))
         # value, slopes and bends of the sum along each axis. No product of matrices: BLAS waking its threads can take
         # longer than all else
         along_y = np.stack([rows, waves_y * rows, waves_y**2 * rows])
-        along_x = np.stack([columns, waves_x * columns, waves_x**2 * columns])
-        table = np.einsum("ay,by->ab", along_y, np.einsum("yx,bx->by", cross, along_x)).real
+        along_x = np.stack([columns, waves_x * columns, waves_x**2 * columns]).astype(cross.dtype)
+        table = np.einsum("ay,by->ab", along_y, np.vecdot(along_x.conj()[:, None], cross)).real
         slope, bend = table[[1, 0], [0, 1]], np.array([[table[2, 0], table[1, 1]], [table[1, 1], table[0, 2]]])
         if bend[0, 0] >= 0 or np.linalg.det(bend) <= 0:  # no top near here
             break
-        place -= np.clip(np.linalg.solve(bend, slope), -0.5, 0.5)
+        step = np.clip(np.linalg.solve(bend, slope), -0.5, 0.5)
+        place -= step
+        if np.abs(step).max() < SMALL_PX:
+            break
     return float(np.clip(place[0], -1, 1)), float(np.clip(place[1], -1, 1))
+
+
+def _nearest(cross: Complex[np.ndarray, "wave"], waves: Complex[np.ndarray, "wave"]) -> float:
+    """The top of the parabola through the sums of these waves at -1, 0 and 1 px."""
+    return _top(np.array([(cross * np.exp(waves * at)).sum().real for at in (-1, 0, 1)]))
 
 
 def _top(three: np.ndarray) -> float:

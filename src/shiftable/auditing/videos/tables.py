@@ -23,6 +23,9 @@ from shiftable.models import Model
 CHUNK = 128
 """How many frames' scores are held at a time."""
 
+GROUP = 8192
+"""At least how many rows are written together: Parquet describes every group, in more bytes than few rows have."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,12 +80,26 @@ def _write(plan: Plan, tables: Iterable[pa.Table], watch: Watch, path: Path) -> 
     """The rows as they come, so that they need not be held, and in the end what smoothing did."""
     notes = {b"classes": str(plan.classes).encode(), b"skipped": b"[]"}
     with pq.ParquetWriter(path, table_schema(False).with_metadata(notes), compression="zstd") as writer:
-        for table in tables:
-            writer.write_table(table)
+        for group in _grouped(tables):
+            writer.write_table(group)
         if watch.frames < 2:
             raise Unusable(InputError("a single frame: nothing follows it", todo="give a video of two frames or more"))
         if plan.smoothings:
             writer.add_key_value_metadata({NOTES: json.dumps(watch.to_json()).encode()})
+
+
+def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in fewer tables."""
+    group: pa.Table | None = None
+    for table in tables:
+        # copied to where Arrow keeps its own: small arrays that stay among the large ones that come and go would keep
+        # these from being used again (24 KB a frame)
+        group = table if group is None else pa.concat_tables([group, table]).combine_chunks()
+        if len(group) >= GROUP:
+            yield group
+            group = None
+    if group is not None:
+        yield group
 
 
 def _tables(
