@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from shiftable.auditing.motions import MOTIONS, Motion, Picture, Stage, make_motion, with_room
+from shiftable.auditing.motions.choosing import choosing
 from shiftable.auditing.motions.stage import Place, Window
 from shiftable.auditing.predictions import Row
 from shiftable.auditing.results import Audit
@@ -15,7 +16,7 @@ from shiftable.auditing.walks import Path, Walk, lay_walks
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import LETTERBOXES, Size, override
+from shiftable.models.preprocessing import LETTERBOXES, CropSelection, Size, override
 
 JPEG_QUALITY = 95
 
@@ -77,14 +78,20 @@ class Show:
         """The room that images must have around the view along (y, x)."""
         if self.motion.where not in ("camera", "resized"):
             return 0, 0
-        return self.motion.room_px(self.walk.room_steps, self.view_size, **self.motion.options)
+        return self.motion.room_px(self.walk.room_steps, self.moved_size, **self.motion.options)
+
+    @property
+    def moved_size(self) -> Size:
+        """(height, width) in px of what moves: the view, or the larger one that a crop rule chooses it from."""
+        crop = self.preprocessing.crop
+        return crop.larger(self.view_size) if isinstance(crop, CropSelection) else self.view_size
 
     @property
     def enlarged(self) -> float:
         """By what factor objects are larger than the deployed model sees them."""
         if self.motion.where != "resized" or not self.may_enlarge or self.preprocessing.crop in LETTERBOXES:
             return 1.0
-        return with_room(self.preprocessing.resize_px, self.view_size, self.room_px)[1]
+        return with_room(self.preprocessing.resize_px, self.moved_size, self.room_px)[1]
 
     def stage(self, sample: Sample) -> Stage:
         """The image, ready to be moved.
@@ -93,9 +100,14 @@ class Show:
             InputError: If it can't be read, or can't be moved so.
         """
         boxes = {"boxes": sample.boxes} if self.motion.needs_boxes else {}
-        return self.motion.stage(
-            sample.read(), self.preprocessing, self.view_size, self.room_px, self.may_enlarge, **boxes
-        )
+        crop, image = self.preprocessing.crop, sample.read()
+
+        def stage(preprocessing: Preprocessing, size: Size) -> Stage:
+            return self.motion.stage(image, preprocessing, size, self.room_px, self.may_enlarge, **boxes)
+
+        if isinstance(crop, CropSelection) and self.motion.where != "camera":
+            return choosing(stage, self.preprocessing, crop, self.view_size)
+        return stage(self.preprocessing, self.view_size)
 
     def __call__(self, number: int, sample: Sample) -> Shown:
         """The views of the image with this number in the data set.

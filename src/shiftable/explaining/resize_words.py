@@ -1,6 +1,6 @@
 """Layer 0: what a model does to a photograph before its net sees it, in words."""
 
-from shiftable.models.preprocessing import LETTERBOXES, Preprocessing, Size
+from shiftable.models.preprocessing import LETTERBOXES, CropSelection, Preprocessing, Size
 
 
 def resize_words(fields: Preprocessing, view_size: Size) -> str:
@@ -20,6 +20,8 @@ def resize_words(fields: Preprocessing, view_size: Size) -> str:
     view = f"{view_size[0]}×{view_size[1]} px"
     if fields.crop in LETTERBOXES:
         return f"any photograph to fit into {view}, {how}; the rest is padded"
+    if isinstance(fields.crop, CropSelection):
+        return f"the part of any photograph that is chosen by its content to {view}, {how}"
     side = fields.resize_px
     to = f"a short side of {side} px" if isinstance(side, int) else "{}×{} px, whatever its shape".format(*side)
     return f"any photograph to {to}, {how}; then a view of {view} is cut out"

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from shiftable.errors import InputError, unknown
+from shiftable.models.crop_selection import CropSelection as CropSelection
+from shiftable.models.crop_selection import select as select
 from shiftable.models.resizing import MOST_PIXELS as MOST_PIXELS
 from shiftable.models.resizing import RESAMPLERS as RESAMPLERS
 from shiftable.models.resizing import Library
@@ -20,7 +22,7 @@ from shiftable.models.resizing import resize as resize
 from shiftable.models.resizing import resize_part as resize_part
 from shiftable.models.resizing import resized_size as resized_size
 
-Crop: TypeAlias = Literal["center", "center-down", "letterbox", "letterbox-corner"]
+Crop: TypeAlias = Literal["center", "center-down", "letterbox", "letterbox-corner"] | CropSelection
 
 LETTERBOXES = ("letterbox", "letterbox-corner")
 """The crop rules that cut nothing off: they pad."""
@@ -45,7 +47,8 @@ class Preprocessing:
             to even, as torchvision and timm do; ``"center-down"``, rounded down, as transformers does. Or it cuts
             nothing off: ``"letterbox"``, the whole picture scaled to fit into the view, centred (half a pixel rounded
             up and left, as ultralytics does), the rest grey; ``"letterbox-corner"``, the same at the top left, as
-            YOLOX does. Then ``resize_px`` is not used.
+            YOLOX does. Then ``resize_px`` is not used. A `CropSelection` chooses by the picture's content, before the
+            resize: the square that becomes the view is cut out of the image, and then resized.
         mean: Subtracted per channel, in units of 0..1 (a pixel of 255 is 1). One value stands for all channels.
         std: Divided by per channel, after the mean.
         color_order: ``"RGB"`` or ``"BGR"``, as the model wants it. Views are always RGB.
@@ -195,6 +198,10 @@ def deployed_view(
     """
     if preprocessing.crop in LETTERBOXES:
         return letterboxed(image, preprocessing, view_size)
+    if isinstance(preprocessing.crop, CropSelection):
+        top, left, height, width, _ = select(image, preprocessing.crop, preprocessing.resize_px, view_size)
+        piece = image[top : top + height, left : left + width]
+        return resize(piece, view_size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
     size = resized_size((image.shape[0], image.shape[1]), preprocessing.resize_px)
     place = center_place(size, view_size, preprocessing.crop)
     how = preprocessing.resampler, preprocessing.antialias, preprocessing.library

@@ -123,7 +123,13 @@ def _preprocessing(fields: Mapping[str, Any]) -> str:
     how = f"{fields['resampler']} {antialias}{library}"
     if fields["crop"] in LETTERBOXES:
         return f"the whole picture in a grey {fields['crop']}, {how}; {numbers}"
-    return f"resized, {size}, {how}; {fields['crop']} crop; {numbers}"
+    crop = fields["crop"]
+    cut = (
+        f"{crop} crop"
+        if isinstance(crop, str)
+        else "crop chosen on the image ({rule}, room {room_px} px)".format(**crop)
+    )
+    return f"resized, {size}, {how}; {cut}; {numbers}"
 
 
 def _motion(motion: Mapping[str, Any]) -> str:

@@ -8,12 +8,14 @@ from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import (
     LETTERBOXES,
+    CropSelection,
     Size,
     center_place,
     deployed_view,
     letterbox_place,
     resize,
     resized_size,
+    select,
 )
 
 FramesView = Callable[[int, int], Picture]
@@ -53,7 +55,8 @@ def camera(
         )
     frame = height - room_y, width - room_x
     top, left = room_y // 2, room_x // 2
-    in_halves = preprocessing.library == "pillow" and preprocessing.antialias and preprocessing.crop not in LETTERBOXES
+    plain = preprocessing.crop not in LETTERBOXES and not isinstance(preprocessing.crop, CropSelection)
+    in_halves = plain and preprocessing.library == "pillow" and preprocessing.antialias
     frames_view = (_in_halves if in_halves else _at_once)(image, frame, preprocessing, view_size)
     shown = _shown(frame, preprocessing, view_size)
 
@@ -62,7 +65,12 @@ def camera(
         return frames_view(top - dy, left - dx)
 
     def window(dy: int, dx: int) -> Window:
-        return Window(top - dy + shown.y, left - dx + shown.x, shown.height, shown.width)
+        y, x = top - dy, left - dx
+        if isinstance(preprocessing.crop, CropSelection):
+            seen = image[y : y + frame[0], x : x + frame[1]]
+            chosen = select(seen, preprocessing.crop, preprocessing.resize_px, view_size)
+            return Window(y + chosen.top, x + chosen.left, chosen.height, chosen.width)
+        return Window(y + shown.y, x + shown.x, shown.height, shown.width)
 
     def picture(dy: int, dx: int) -> Window:
         return Window(top - dy, left - dx, *frame)
