@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SHARED ?= ../shared
 
-.PHONY: venv demo test torch-free lint bench demo-model seven-models moves coverage kills clean
+.PHONY: venv demo test torch-free lint bench demo-model seven-models moves explained coverage kills clean
 
 venv: $(READY)
 
@@ -36,6 +36,7 @@ bench: venv  ## ratios, each within one run; see benchmarks/
 	$(BIN)/python benchmarks/backend_speed.py $(SHARED)
 	$(BIN)/python benchmarks/motion_speed.py $(SHARED)
 	$(BIN)/python benchmarks/video.py $(SHARED)
+	$(BIN)/python benchmarks/explain.py $(SHARED)
 
 demo-model: venv  ## train the embedded model again, from nothing
 	$(BIN)/python scripts/train_demo.py
@@ -45,6 +46,10 @@ seven-models: venv  ## audit the shared classifiers under three motions; writes 
 
 moves: venv  ## scale, rotation, fractions of a pixel, video, detectors … on the shared models: docs/everything_that_moves.md
 	$(BIN)/python scripts/everything_that_moves.py $(SHARED)
+
+explained: venv  ## explain the shared models and the CIFAR-10 nets of scripts/train_contrast.py: docs/explain/explained.md
+	$(BIN)/python scripts/train_contrast.py $(SHARED)/data/cifar10
+	$(BIN)/python scripts/explained.py $(SHARED)
 
 coverage: venv  ## do 95 % intervals hold the truth 95 times in 100? writes docs/coverage.md
 	$(BIN)/python scripts/coverage.py

@@ -5,8 +5,9 @@
 Speed: SqueezeNet 1.1 and MobileNetV2 on SHARED's cockatoo.mp4 (1280 × 720), or on a synthetic clip of that size;
 weights random, for speed does not depend on them. The candidates take turns; ratios are taken within a round, the
 median over rounds is given with the smallest and the largest. "Bare" is the net's own forward on the same batches,
-already normalised; control views and the padding of the last batch are in both. Decoding is all that is done ahead of
-the model: decoding, colours, view, how far the picture moved. Core-milliseconds are the time of all cores together,
+already normalised; control views and the padding of the last batch are in both. Frames are *read* when they are decoded
+and their colours are pixels; they are *ready* when their views are made, too, and how far the picture moved is known.
+Core-milliseconds are the time of all cores together,
 which neighbours on the machine disturb less than the clock; those of the model hold that its threads wait for each
 other. A frame has 1.2 views in the mean, with its controls.
 
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ import shiftable as sh
 from shiftable.auditing.videos.audit import audit_video
 from shiftable.auditing.videos.frames import show_frames
 from shiftable.data.shapes import draw_scene, render
+from shiftable.data.video import read_frames
 from shiftable.engine import keep_freed_memory
 
 MODELS = {"SqueezeNet 1.1": "torchvision/squeezenet1_1", "MobileNetV2": "timm/mobilenetv2_100"}
@@ -70,6 +73,10 @@ def measure(spec: str, clip: Path, rounds: int, count: int | None) -> dict[str, 
             for batch in batches:
                 model.net(batch)
 
+    def read() -> None:
+        for _ in islice(read_frames(clip), count):
+            pass
+
     def ahead() -> None:
         for _ in show_frames(model, clip, True, count):
             pass
@@ -80,16 +87,20 @@ def measure(spec: str, clip: Path, rounds: int, count: int | None) -> dict[str, 
     bare()
     timings = []
     for _ in range(rounds):
-        (alone, bare_cores), (decoding, ready_cores), (whole, cores) = (costs(run) for run in (bare, ahead, audit))
+        (alone, bare_cores), (reading, _), (making, ready_cores), (whole, cores) = (
+            costs(run) for run in (bare, read, ahead, audit)
+        )
         timings.append(
             (
-                *(whole / alone, alone / decoding, frames / decoding, answers / alone, frames / whole),
+                *(whole / alone, alone / reading, alone / making),
+                *(frames / reading, frames / making, frames / alone, answers / alone, frames / whole),
                 *(1000 * ready_cores / frames, 1000 * bare_cores / frames, 1000 * cores / frames),
             )
         )
     names = (
-        *("audit_over_bare", "decoding_rate_over_model_rate"),
-        *("decoded_frames_per_second", "model_views_per_second", "audited_frames_per_second"),
+        *("audit_over_bare", "reading_rate_over_model_rate", "ready_rate_over_model_rate"),
+        *("read_frames_per_second", "ready_frames_per_second", "model_frames_per_second"),
+        *("model_views_per_second", "audited_frames_per_second"),
         *("ready_core_ms_per_frame", "bare_core_ms_per_frame", "audit_core_ms_per_frame"),
     )
     return {name: spread(column) for name, column in zip(names, zip(*timings, strict=True), strict=True)}
