@@ -67,13 +67,18 @@ class LowPass:
         if self.taps is not None and self.taps < 1:
             raise InputError(f"a filter of {self.taps} taps", todo="give 1 or more")
 
-    def kernel(self, stride: int) -> Kernel:
-        """The weights along one axis: an odd number, so that nothing moves. One weight where the stride is 1."""
+    def kernel(self, stride: int, *, even: bool = False) -> Kernel:
+        """The weights along one axis: an odd number, so that nothing moves. One weight where the stride is 1.
+
+        Args:
+            stride: What follows.
+            even: An even number, whose middle lies between two positions: two weights where the stride is 1.
+        """
         if self.filter == "ideal":
             raise InputError("the ideal filter has no weights", todo="take kaiser")
         make, usual = FILTERS[self.filter]
         taps = usual if self.taps is None else self.taps
-        return _kernel([1.0] if stride == 1 or taps == 1 else _centred(make(taps, stride)))
+        return _kernel(_centred(np.ones(1) if stride == 1 or taps == 1 else make(taps, stride, even), even))
 
     def __call__(
         self, image: Float[Tensor, "image channel y x"], stride: Pair, *, subsample: bool = False
@@ -141,9 +146,9 @@ def _kernel(weights: "np.ndarray | list[float]") -> Kernel:
     return torch.from_numpy(values / values.sum())
 
 
-def _centred(weights: np.ndarray) -> np.ndarray:
-    """Weights with a middle: an even number of them gets one more by a mean of two, half a position back."""
-    return weights if len(weights) % 2 else np.convolve(weights, [0.5, 0.5])
+def _centred(weights: np.ndarray, even: bool) -> np.ndarray:
+    """An odd number of weights, or an even one: one more by a mean of two, half a position back, where it is not."""
+    return weights if len(weights) % 2 != even else np.convolve(weights, [0.5, 0.5])
 
 
 def _boxes(count: int, taps: int) -> np.ndarray:
@@ -158,13 +163,14 @@ def _odd(taps: int, stride: int) -> int:
     return (((taps + 1) * stride + 1) // 2 - 1) | 1
 
 
-FILTERS: Mapping[str, tuple[Callable[[int, int], np.ndarray], int]] = {
-    "box": (lambda taps, stride: np.ones(max(1, round(taps * stride / 2))), 2),
-    "triangle": (lambda taps, stride: triangle(_odd(taps, stride)).numpy(), 3),
-    "binomial": (lambda taps, stride: _boxes(taps - 1, stride), 3),
-    "kaiser": (lambda taps, stride: kaiser(_odd(taps, stride), 0.5 / stride).numpy(), 11),
+FILTERS: Mapping[str, tuple[Callable[[int, int, bool], np.ndarray], int]] = {
+    "box": (lambda taps, stride, even: np.ones(max(1, round(taps * stride / 2))), 2),
+    "triangle": (lambda taps, stride, even: triangle(_odd(taps, stride)).numpy(), 3),
+    "binomial": (lambda taps, stride, even: _boxes(taps - 1, stride), 3),
+    "kaiser": (lambda taps, stride, even: kaiser(_odd(taps, stride) + even, 0.5 / stride).numpy(), 11),
 }
-"""By name: the weights at a stride, given (taps at stride 2, stride), and the usual taps."""
+"""By name: the weights at a stride, given (taps at stride 2, stride, whether an even number is wanted; others are made
+so by a mean of two), and the usual taps."""
 
 
 def blur(

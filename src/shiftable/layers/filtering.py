@@ -1,0 +1,287 @@
+"""Weighted windows over maps of one, two or three axes, every channel by itself: what the layers carry out.
+
+A window of L positions with the middle of a window of K positions and padding p has padding p + (L − K) / 2: so a
+filter of any length keeps the size and the phase of the pooling that it stands for, as long as L and K are both odd
+or both even. Negative padding leaves positions out.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shiftable.errors import InputError
+
+Margin = tuple[int, int]
+"""Positions added before and after an axis; negative ones are left out."""
+
+ONE_PASS = 36
+"""Up to how many weights a window is carried out as it is, not axis by axis: each pass more reads the map again."""
+
+LARGE = 8
+"""How many times as long as its filter an axis has to be for its border to be carried out apart, without a padded copy
+of the map."""
+
+_CONVOLUTIONS = (functional.conv1d, functional.conv2d, functional.conv3d)
+
+
+def filtered(
+    image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int], margins: Sequence[Margin], padding_mode: str
+) -> Tensor:
+    """Every channel's weighted windows, every stride-th of them.
+
+    Args:
+        image: (image, channel, one to three axes); channels-last stays so.
+        kernels: The weights along each axis, in the image's dtype.
+        stride: Of each axis.
+        margins: Of each axis: the first window begins at ``-margin[0]``, the last ends within ``margin[1]`` after.
+        padding_mode: One of ``low_pass.PADDINGS``.
+    """
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        answer = _summed(padded(image, margins, padding_mode), kernels, stride)
+    elif _has_large_middle(image, kernels, margins, padding_mode):
+        answer = _with_border_apart(image, kernels, stride, margins, padding_mode)
+    elif prod(len(kernel) for kernel in kernels) <= ONE_PASS:
+        answer = _convolved(image, kernels, stride, margins, padding_mode)
+    else:
+        answer = image
+        for axis, kernel in enumerate(kernels):
+            one = torch.ones(1, dtype=image.dtype, device=image.device)
+            answer = _convolved(
+                answer,
+                [kernel if each == axis else one for each in range(len(kernels))],
+                [stride[axis] if each == axis else 1 for each in range(len(kernels))],
+                [margins[axis] if each == axis else (0, 0) for each in range(len(kernels))],
+                padding_mode,
+            )
+    if padding_mode != "zero-normalised" or not any(max(margin) > 0 for margin in margins):
+        return answer
+    for axis, (kernel, step, margin) in enumerate(zip(kernels, stride, margins, strict=True)):
+        inside = _inside(image.shape[2 + axis], kernel, step, margin)
+        answer = answer / inside.to(answer.dtype).view(-1, *[1] * (len(kernels) - axis - 1))
+    return answer
+
+
+def _convolved(
+    image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int], margins: Sequence[Margin], padding_mode: str
+) -> Tensor:
+    """By one convolution of a group per channel."""
+    weight = kernels[0]
+    for kernel in kernels[1:]:
+        weight = weight[..., None] * kernel
+    weight = weight.expand(image.shape[1], 1, *weight.shape)
+    own: list[int] = [0] * len(kernels)
+    if padding_mode == "zero-normalised" and all(before == after >= 0 for before, after in margins):
+        own = [before for before, _ in margins]  # no copy of the map
+    else:
+        image = padded(image, margins, padding_mode)
+    convolve = _CONVOLUTIONS[len(kernels) - 1]
+    return convolve(image, weight, stride=list(stride), padding=own, groups=image.shape[1])
+
+
+def _has_large_middle(image: Tensor, kernels: Sequence[Tensor], margins: Sequence[Margin], padding_mode: str) -> bool:
+    return (
+        padding_mode in ("reflect", "replicate")
+        and without_gradient_on_cpu(image)
+        and prod(len(kernel) for kernel in kernels) <= ONE_PASS
+        and any(before for before, _ in margins)
+        and all(before == after >= 0 for before, after in margins)
+        and all(size >= LARGE * len(kernel) for size, kernel in zip(image.shape[2:], kernels, strict=True))
+    )
+
+
+def without_gradient_on_cpu(image: Tensor) -> bool:
+    """Whether it is cheaper to make several small passes than a copy, and nobody asks for a graph of it.
+
+    Args:
+        image: The map.
+    """
+    if torch.compiler.is_compiling() or image.device.type != "cpu":
+        return False
+    return not (torch.is_grad_enabled() and image.requires_grad)
+
+
+def _with_border_apart(
+    image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int], margins: Sequence[Margin], padding_mode: str
+) -> Tensor:
+    """The convolution with zeros around, of which there is no copy; then the windows that saw zeros once more."""
+    answer = _convolved(image, kernels, stride, margins, "zero-normalised")
+    for axis, (kernel, step, (before, _)) in enumerate(zip(kernels, stride, margins, strict=True)):
+        size, count = image.shape[2 + axis], answer.shape[2 + axis]
+        first = -(-before // step)  # how many windows begin before the map
+        last = (size + before - len(kernel)) // step + 1  # the first that ends after it
+        for low, high in ((0, first), (last, count)):
+            if low >= high:
+                continue
+            begin, end = low * step - before, (high - 1) * step - before + len(kernel)
+            by = (max(-begin, 0), max(end - size, 0))
+            # a mirror needs what it shows, and the position that it stands on
+            start = min(max(begin, 0), size - by[1] - 1)
+            stop = max(min(end, size), by[0] + 1)
+            around = [by if each == axis else margin for each, margin in enumerate(margins)]
+            strip = padded(image.narrow(2 + axis, start, stop - start), around, padding_mode)
+            strip = strip.narrow(2 + axis, max(begin, 0) - start, end - begin)
+            part = _convolved(strip, kernels, stride, [(0, 0)] * len(kernels), padding_mode)
+            answer.narrow(2 + axis, low, high - low).copy_(part)
+    return answer
+
+
+def _summed(image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int]) -> Tensor:
+    """By sums of slices, axis by axis: a compiler makes one pass over the map of it."""
+    for axis, (kernel, step) in enumerate(zip(kernels, stride, strict=True)):
+        taps = len(kernel)
+        count = (image.shape[2 + axis] - taps) // step + 1
+        total = None
+        for tap in range(taps):
+            place = [slice(None)] * image.ndim
+            place[2 + axis] = slice(tap, tap + (count - 1) * step + 1, step)
+            part = image[tuple(place)] * kernel[tap]
+            total = part if total is None else total + part
+        assert total is not None
+        image = total
+    return image
+
+
+def _inside(size: int, kernel: Tensor, step: int, margin: Margin) -> Tensor:
+    """The sum of the weights that lie inside an axis, for every window."""
+    ones = torch.ones(1, 1, size, dtype=torch.float64 if kernel.dtype == torch.float64 else torch.float32)
+    around = functional.pad(ones.to(kernel.device), margin)
+    with torch.autocast(kernel.device.type, enabled=False):
+        return functional.conv1d(around, kernel.to(around.dtype).view(1, 1, -1), stride=step)[0, 0]
+
+
+def padded(image: Tensor, margins: Sequence[Margin], mode: str) -> Tensor:
+    """With so many positions more around each axis, or fewer.
+
+    Args:
+        image: (image, channel, one to three axes).
+        margins: Of each axis.
+        mode: One of ``low_pass.PADDINGS``.
+    """
+    if not any(before or after for before, after in margins):
+        return image
+    if mode == "zero-normalised":
+        return functional.pad(image, _flat(margins))
+    more = [(max(before, 0), max(after, 0)) for before, after in margins]
+    # the reach of "reflect" first: its question is answered once and for all where sizes are symbols
+    if mode == "replicate" or all(max(by) < size for by, size in zip(more, image.shape[2:], strict=True)):
+        around = functional.pad(image, _flat(more), mode=mode) if any(map(any, more)) else image
+    else:
+        around = image
+        for axis, by in enumerate(more):
+            around = _wrapped(around, 2 + axis, by, mode)
+    for axis, (before, after) in enumerate(margins):
+        start = max(-before, 0)
+        around = around.narrow(2 + axis, start, around.shape[2 + axis] - start - max(-after, 0))
+    return around
+
+
+def _wrapped(image: Tensor, axis: int, by: Margin, mode: str) -> Tensor:
+    """Round the circle, or to and fro in the mirrors, as often as a small map needs it."""
+    size = image.shape[axis]
+    place = torch.arange(-by[0], size + by[1], device=image.device)
+    if mode == "circular":
+        return image.index_select(axis, modulo(place, size))
+    place = modulo(place, max(2 * (size - 1), 1))
+    return image.index_select(axis, torch.minimum(place, (2 * (size - 1) - place).abs()))
+
+
+def _flat(margins: Sequence[Margin]) -> list[int]:
+    return [by for margin in reversed(margins) for by in margin]
+
+
+def fourier_weights(size: int, places: Tensor, per: int, highest: int) -> Tensor:
+    """What interpolates a periodic axis from its positions, with none but its lowest frequencies: Dirichlet's kernel.
+
+    Args:
+        size: Of the axis.
+        places: (row), whole numbers; so many make a position:
+        per: positions are at its multiples.
+        highest: The highest frequency that is kept, in cycles per axis.
+
+    Returns:
+        (row, position); each row's sum is 1.
+    """
+    away = modulo(places[:, None] - per * torch.arange(size, device=places.device), per * size)
+    # angles are whole numbers of parts of the circle, taken round it as such, so that they are exact
+    odd, half_circle = 2 * highest + 1, per * size
+    above = torch.sin(modulo(odd * away, 2 * half_circle).float() * (torch.pi / half_circle))
+    below = torch.sin(away.float() * (torch.pi / half_circle))
+    return torch.where(away == 0, odd / size, above / (size * torch.where(away == 0, 1, below)))
+
+
+def modulo(places: Tensor, size: int) -> Tensor:
+    """What is left after whole rounds.
+
+    Args:
+        places: Whole numbers.
+        size: Of a round. Made a tensor of, as ONNX's exporter can't divide by a symbol.
+    """
+    return places % torch.full((1,), size, device=places.device)
+
+
+def laid_out_like(image: Tensor, answer: Tensor) -> Tensor:
+    """The answer channels-last if the map is, else contiguous.
+
+    Args:
+        image: The map, of any number of axes.
+        answer: Of as many.
+    """
+    if image.ndim == 4 and channels_last(image):
+        return answer.contiguous(memory_format=torch.channels_last)
+    return answer.contiguous() if image.is_contiguous() else answer
+
+
+def channels_last(image: Tensor) -> bool:
+    """Whether channels are next to each other; asked in a way that a ``vmap`` understands.
+
+    Args:
+        image: The map.
+    """
+    return image.stride(1) == 1 and image.stride(-1) > 1
+
+
+def mixed(image: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Along one axis, each row of weights' sum.
+
+    Args:
+        image: The map.
+        weights: (row, position).
+        axis: Which.
+    """
+    return (image.movedim(axis, -1) @ weights.to(image.dtype).T).movedim(-1, axis)
+
+
+def per_axis(value: int | Sequence[int], axes: int, name: str, least: int) -> tuple[int, ...]:
+    """One whole number for every axis.
+
+    Args:
+        value: One for all, or one each.
+        axes: How many axes there are.
+        name: What it is, for the error.
+        least: The smallest that makes sense.
+
+    Raises:
+        InputError: If there are too many, or one is too small.
+    """
+    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(values) != axes or min(values) < least:
+        raise InputError(f"{name} {value}", todo=f"give a whole number of {least} or more, or {axes} of them")
+    return values
+
+
+def with_batch(image: Tensor, axes: int) -> tuple[Tensor, bool]:
+    """(image, channel, axes …), and whether the first had to be made.
+
+    Args:
+        image: (channel, axes …) or (image, channel, axes …).
+        axes: How many.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if image.ndim not in (axes + 1, axes + 2):
+        raise InputError(f"a map of shape {tuple(image.shape)}", todo=f"give (image, channel) and {axes} axes")
+    return (image, False) if image.ndim == axes + 2 else (image[None], True)
