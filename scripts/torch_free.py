@@ -5,7 +5,7 @@
 For each Python that is here (on the PATH or in pyenv; the others are named and left out) a new virtual environment in a
 temporary folder gets ``.[onnx,litert,http]`` and the test tools, without torch; the tests run, those that need torch
 skipping themselves, all under the first Python and those of ``DIFFERING`` under the others; then ``shiftable audit``
-runs from the command line. The first failure ends the script with 1.
+and ``shiftable explain`` run from the command line. The first failure ends the script with 1.
 """
 
 import argparse
@@ -111,6 +111,7 @@ def check(version: str, python: str, folder: Path, tests: list[str]) -> None:
     run([here / "python", "-c", ONNX, onnx])
     audit = [str(here / "shiftable"), "audit"]
     run([*audit, onnx, "shapes", "--images", "8", "--out", folder / "onnx"], folder)
+    run([audit[0], "explain", onnx, "shapes", "--images", "8", "--out", folder / "explained"], folder)
     tflite, images = SHARED / "models" / "mobilenet_v1_0.25_128_quant.tflite", SHARED / "data" / "imagenet_samples"
     if tflite.is_file():
         options = ["--images", "8", "--steps", "9", "--class-offset", "1", "--labels", str(images / "labels.csv")]
