@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from timm.layers import BlurPool2d as TimmBlurPool2d
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shiftable.layers import AdaptivePolyphase2d, BlurPool2d, MaxBlurPool2d
+from shiftable.models.torchvision_repair import import_torchvision
 
 SHAPES = ((8, 64, 112, 112), (8, 256, 56, 56), (8, 512, 28, 28))
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
@@ -36,7 +36,10 @@ def every_phase(image: Tensor) -> Tensor:
 
 
 def candidates(channels: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """By name; "timm" and "definition" are what the names after them are compared with."""
+    """By name."""
+    import_torchvision()  # which timm needs
+    from timm.layers import BlurPool2d as TimmBlurPool2d
+
     return {
         "avg_pool2d(2)": partial(functional.avg_pool2d, kernel_size=2),
         "max_pool2d(3, 2, 1)": partial(functional.max_pool2d, kernel_size=3, stride=2, padding=1),

@@ -22,9 +22,9 @@ def axis(length: int, resized: int) -> tuple[int, int, int, int, int, int]:
     crop, box = scaled(VIEW, length, resized), max(1, scaled(BOX, length, resized))
     room = min(scaled(ROOM, length, resized), length - crop)
     first = (length - crop - room) // 2
-    if crop - room - 4 * box > room + 1:
-        return crop, first, room + 1, box, first + 2 * box + room, crop - room - 4 * box
-    return crop, first, room + 1, box, first + crop // 2, room + 1
+    places = room + 1
+    times = max(0, ((crop - room - 4 * box) // places - 1) // 2)
+    return crop, first, places, box, first + crop // 2 - times * places, (2 * times + 1) * places
 
 
 def boxed(row: Sequence[int], box: int) -> list[int]:

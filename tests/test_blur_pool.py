@@ -183,6 +183,27 @@ def test_a_naive_loop_gives_the_same(mode, make, size, stride, window, padding, 
     assert np.allclose(answer[1, 2], wanted)
 
 
+@pytest.mark.parametrize("mode", PADDINGS)
+@pytest.mark.parametrize("size", [(24, 41), (47, 40), (64, 33)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2), (4, 4)])
+def test_a_large_map_is_filtered_the_same_with_and_without_a_gradient(mode, size, stride):
+    """Without one, its border is carried out apart, and a maximum by halves."""
+    for layout in (torch.contiguous_format, torch.channels_last):
+        image = noise(2, 16, *size).contiguous(memory_format=layout)
+        for window, padding in product((1, 2, 3, 4), (0, 1)):
+            for taps in (2, 3, 5):
+                pool = BlurPool2d(
+                    stride, kernel_size=window, padding=padding, taps=taps, padding_mode=mode, scaled_to=2,
+                    dtype=torch.float64,
+                )  # fmt: skip
+                with_gradient = pool(image.clone().requires_grad_())
+                assert with_gradient.requires_grad
+                assert torch.allclose(pool(image), with_gradient)
+            if padding <= window // 2:
+                pool = MaxBlurPool2d(window, stride, padding, 2, padding_mode=mode)
+                assert torch.allclose(pool(image), pool(image.clone().requires_grad_()))
+
+
 def test_the_maximum_is_blurred_and_then_subsampled():
     image = noise(2, 3, 11, 14)
     for padding in PADDINGS:

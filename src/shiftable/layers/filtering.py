@@ -58,10 +58,10 @@ def filtered(
             )
     if padding_mode != "zero-normalised" or not any(max(margin) > 0 for margin in margins):
         return answer
-    for axis, (kernel, step, margin) in enumerate(zip(kernels, stride, margins, strict=True)):
-        inside = _inside(image.shape[2 + axis], kernel, step, margin)
-        answer = answer / inside.to(answer.dtype).view(-1, *[1] * (len(kernels) - axis - 1))
-    return answer
+    inside = torch.ones((), dtype=torch.float32, device=image.device)
+    for size, kernel, step, margin in zip(image.shape[2:], kernels, stride, margins, strict=True):
+        inside = inside[..., None] * _inside(size, kernel, step, margin)
+    return answer.mul_((1 / inside).to(answer.dtype))
 
 
 def _convolved(
@@ -145,7 +145,7 @@ def _summed(image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int]) -> 
 
 
 def _inside(size: int, kernel: Tensor, step: int, margin: Margin) -> Tensor:
-    """The sum of the weights that lie inside an axis, for every window."""
+    """The sum of the weights that lie inside an axis, for every window; in single precision at least."""
     ones = torch.ones(1, 1, size, dtype=torch.float64 if kernel.dtype == torch.float64 else torch.float32)
     around = functional.pad(ones.to(kernel.device), margin)
     with torch.autocast(kernel.device.type, enabled=False):

@@ -79,7 +79,7 @@ class MaxBlurPool2d(nn.Module):
             return _maxima(image, self.kernel_size, self.padding, self.dilation, more)
         if any(more):
             image = functional.pad(image, (0, more[1], 0, more[0]), value=-torch.inf)
-        if image.device.type == "cpu" and image.shape[1] >= MANY and not torch.compiler.is_exporting():
+        if image.device.type == "cpu" and image.shape[1] >= MANY and not torch.compiler.is_compiling():
             image = image.contiguous(memory_format=torch.channels_last)
         return functional.max_pool2d(image, self.kernel_size, 1, self.padding, self.dilation)
 

@@ -7,6 +7,8 @@ same numbers to the last bit, in whatever order. Arrays of NumPy and PyTorch are
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 Widths: TypeAlias = tuple[int, int]
 """The width of the inner box along (y, x), in px: what is smaller is smoothed away. 5 px is a blur of sigma 2 px."""
 
@@ -125,15 +127,15 @@ def box(picture: Map, width: int, axis: int) -> Map:
 
 def strict_maxima(scores: Map) -> Map:
     """The scores of what exceeds its eight neighbours, 0 elsewhere; a px less at each side."""
-    height, width = scores.shape[-2] - 2, scores.shape[-1] - 2
-    middle = scores[..., 1:-1, 1:-1]
-    highest = None
-    for dy in range(3):
-        for dx in range(3):
-            if (dy, dx) != (1, 1):
-                above = middle > scores[..., dy : dy + height, dx : dx + width]
-                highest = above if highest is None else highest & above
-    return middle * highest
+    beside = _larger(_from(scores, 0, 2, -1), _from(scores, 2, 0, -1))
+    three = _larger(beside, _from(scores, 1, 1, -1))
+    around = _larger(_larger(_from(three, 0, 2, -2), _from(three, 2, 0, -2)), _from(beside, 1, 1, -2))
+    middle = _inner(scores, (1, 1))
+    return middle * (middle > around)
+
+
+def _larger(one: Map, other: Map) -> Map:
+    return np.maximum(one, other) if isinstance(one, np.ndarray) else one.maximum(other)
 
 
 def _inner(picture: Map, px: Widths) -> Map:

@@ -142,11 +142,11 @@ def _lay(length: int, resized: int, view: int, selection: CropSelection, rule: R
     first, around = (length - crop - room) // 2, margin(width) + 1
     start, seen = first + crop // 2, room + 1
     if rule and rule.wide:
-        # no further than still shows, at any place that the crop may take, what would be looked at: so that what can
-        # not change is known from the image alone
-        wide = crop - room - 2 * around
-        if wide > seen:
-            start, seen = first + around + room, wide
+        # No further than still shows, at any place that the crop may take, what would be looked at: so what can not
+        # change is known from the image alone. And a whole, odd number of times the places, about the middle: so an
+        # anchor leaves what is looked at just when its crop would have to jump anyway.
+        times = max(0, ((crop - room - 2 * around) // seen - 1) // 2)
+        start, seen = start - times * seen, (2 * times + 1) * seen
     if rule and (start < around or start + seen + around > length):
         raise InputError(
             f"a view of {view} px is too small for score maps of boxes of {selection.width_px} px",

@@ -98,9 +98,8 @@ def headline(diagnosis: Diagnosis, name: str) -> str:
     said = f"Moved by one pixel, {name} changes its answer {times(found.value)}"
     share = None if diagnosis.sampling is None else diagnosis.sampling.sampling_share
     if share is not None:
-        if share.value < 0.5:
-            return f"{said}; {_whole(1 - share.value)} of how its scores move comes from the edges, not from sampling."
-        return f"{said}; {_whole(share.value)} of how its scores move is sampling, foretold from one picture."
+        rest = "" if share.value >= 0.5 else "; the rest goes with the edges"
+        return f"{said}; {_whole(share.value)} of how its scores move is sampling, foretold from one picture{rest}."
     outside = getattr(diagnosis.outside, "stride_px", None)
     return f"{said}; its answers repeat every {outside} pixels." if outside else f"{said}."
 
