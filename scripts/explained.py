@@ -9,6 +9,7 @@ made again. The CIFAR-10 nets are those of ``scripts/train_contrast.py``, if it 
 import argparse
 import json
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 from everything_that_moves import run
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="the folder with models/ and data/")
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--out", type=Path, default=Path("out/explained"))
+    parser.add_argument("--pages", type=Path, default=Path("docs/explain"))
     parser.add_argument("--contrast", type=Path, default=Path("out/contrast"), help="of scripts/train_contrast.py")
     options = parser.parse_args()
     found = {}
@@ -31,6 +33,7 @@ def main() -> None:
         if not (folder / "diagnosis.json").exists():
             run("explain", *words, "--out", str(folder))
         found[name] = json.loads((folder / "diagnosis.json").read_text())
+    draw_together(options, list(found))
     print_table(found)
     for name, each in found.items():
         print_findings(name, each)
@@ -52,6 +55,17 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
             *("--class-names", str(options.contrast / "classes.txt"), "--steps", "9"),
         ]
     return asked
+
+
+def draw_together(options: argparse.Namespace, names: list[str]) -> None:
+    """Invariance against equivariance of several nets in one figure: docs/explain/invariance.png."""
+    folder, (first, *others) = options.out / "several", [name for name in names if not name == "mobilenet_v2_1.0_224"]
+    if not (folder / "diagnosis.json").exists():
+        words = [word for word in commands(options)[first] if word not in ("--interventions", "--pairs", "2")]
+        beside = [word for name in others if not name.endswith("-1") for word in ("--beside", str(options.out / name))]
+        run("explain", *words, "--dense", "0", *beside, "--out", str(folder))
+    options.pages.mkdir(parents=True, exist_ok=True)
+    copyfile(folder / "figures" / "invariance.png", options.pages / "invariance.png")
 
 
 def print_table(found: dict[str, Any]) -> None:
