@@ -208,10 +208,10 @@ def exported(shared: Path) -> Path:
     path = Path("out/crop_selection/squeezenet1_1.onnx")
     if not path.exists():
         import torch
-        import torchvision
         from safetensors.torch import load_file
+        from torchvision.models import squeezenet1_1
 
-        net = torchvision.models.squeezenet1_1()
+        net = squeezenet1_1()
         net.load_state_dict(load_file(shared / "models/squeezenet1_1.safetensors"))
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.onnx.export(
