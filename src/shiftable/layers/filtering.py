@@ -20,7 +20,7 @@ Margin = tuple[int, int]
 ONE_PASS = 36
 """Up to how many weights a window is carried out as it is, not axis by axis: each pass more reads the map again."""
 
-LARGE = 8
+LARGE = 16
 """How many times as long as its filter an axis has to be for its border to be carried out apart, without a padded copy
 of the map."""
 
@@ -39,6 +39,11 @@ def filtered(
         margins: Of each axis: the first window begins at ``-margin[0]``, the last ends within ``margin[1]`` after.
         padding_mode: One of ``low_pass.PADDINGS``.
     """
+    if all(len(kernel) == 1 for kernel in kernels):  # no filter
+        every = [slice(None, None, step) for step in stride]
+        return (
+            padded(image, margins, padding_mode)[:, :, *every] if max(stride) > 1 or any(map(any, margins)) else image
+        )
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
         answer = _summed(padded(image, margins, padding_mode), kernels, stride)
     elif _has_large_middle(image, kernels, margins, padding_mode):
@@ -85,6 +90,7 @@ def _has_large_middle(image: Tensor, kernels: Sequence[Tensor], margins: Sequenc
     return (
         padding_mode in ("reflect", "replicate")
         and without_gradient_on_cpu(image)
+        and channels_last(image)
         and prod(len(kernel) for kernel in kernels) <= ONE_PASS
         and any(before for before, _ in margins)
         and all(before == after >= 0 for before, after in margins)
@@ -173,8 +179,9 @@ def padded(image: Tensor, margins: Sequence[Margin], mode: str) -> Tensor:
         for axis, by in enumerate(more):
             around = _wrapped(around, 2 + axis, by, mode)
     for axis, (before, after) in enumerate(margins):
-        start = max(-before, 0)
-        around = around.narrow(2 + axis, start, around.shape[2 + axis] - start - max(-after, 0))
+        if min(before, after) < 0:
+            start = max(-before, 0)
+            around = around.narrow(2 + axis, start, around.shape[2 + axis] - start - max(-after, 0))
     return around
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shiftable.errors import InputError
 from shiftable.layers.blur_pool import BlurPool2d
-from shiftable.layers.filtering import laid_out_like, per_axis, with_batch
+from shiftable.layers.filtering import channels_last, laid_out_like, per_axis, with_batch
 
 
 def phases(image: Tensor, stride: Sequence[int]) -> Tensor:
@@ -53,7 +53,10 @@ def norms(image: Tensor, stride: Sequence[int], norm: float = 2.0) -> Tensor:
         (image, phase), phases row by row.
     """
     wide = torch.float32 if image.dtype in (torch.float16, torch.bfloat16) else image.dtype
-    of_positions: Tensor = torch.linalg.vector_norm(image, norm, dim=1, keepdim=True, dtype=wide)
+    if norm == 2 and not channels_last(image):  # four times as fast as the norm, which goes across planes
+        of_positions = image.to(wide).square().sum(dim=1, keepdim=True).sqrt()
+    else:
+        of_positions = torch.linalg.vector_norm(image, norm, dim=1, keepdim=True, dtype=wide)
     if image.device.type != "mps":
         of_positions = of_positions.double()
     of_phases: Tensor = torch.linalg.vector_norm(phases(of_positions, stride), norm, dim=(3, 4, 5))
