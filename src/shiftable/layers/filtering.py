@@ -76,7 +76,7 @@ def _convolved(
     weight = kernels[0]
     for kernel in kernels[1:]:
         weight = weight[..., None] * kernel
-    weight = weight.expand(image.shape[1], 1, *weight.shape)
+    weight = weight.expand(image.shape[1], 1, *weight.shape).contiguous()
     own: list[int] = [0] * len(kernels)
     if padding_mode == "zero-normalised" and all(before == after >= 0 for before, after in margins):
         own = [before for before, _ in margins]  # no copy of the map
@@ -154,8 +154,7 @@ def _inside(size: int, kernel: Tensor, step: int, margin: Margin) -> Tensor:
     """The sum of the weights that lie inside an axis, for every window; in single precision at least."""
     ones = torch.ones(1, 1, size, dtype=torch.float64 if kernel.dtype == torch.float64 else torch.float32)
     around = functional.pad(ones.to(kernel.device), margin)
-    with torch.autocast(kernel.device.type, enabled=False):
-        return functional.conv1d(around, kernel.to(around.dtype).view(1, 1, -1), stride=step)[0, 0]
+    return _summed(around, [kernel.to(around.dtype)], [step])[0, 0]  # a convolution takes longer to begin
 
 
 def padded(image: Tensor, margins: Sequence[Margin], mode: str) -> Tensor:
