@@ -208,14 +208,11 @@ def exported(shared: Path) -> Path:
     path = Path("out/crop_selection/squeezenet1_1.onnx")
     if not path.exists():
         import torch
-        from safetensors.torch import load_file
-        from torchvision.models import squeezenet1_1
 
-        net = squeezenet1_1()
-        net.load_state_dict(load_file(shared / "models/squeezenet1_1.safetensors"))
+        model: Any = MODELS["squeezenet1_1"](shared)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.onnx.export(
-            net.eval(), (torch.zeros(2, 3, 224, 224),), path, dynamo=True, external_data=False,
+            model.net, (torch.zeros(2, 3, 224, 224),), path, dynamo=True, external_data=False,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )  # fmt: skip
     return path

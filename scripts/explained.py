@@ -59,7 +59,8 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
 
 def draw_together(options: argparse.Namespace, names: list[str]) -> None:
     """Invariance against equivariance of several nets in one figure: docs/explain/invariance.png."""
-    folder, (first, *others) = options.out / "several", [name for name in names if not name == "mobilenet_v2_1.0_224"]
+    folder = options.out / "several"
+    first, *others = (name for name in names if name != "mobilenet_v2_1.0_224")  # nobody can look into that one
     if not (folder / "diagnosis.json").exists():
         words = [word for word in commands(options)[first] if word not in ("--interventions", "--pairs", "2")]
         beside = [word for name in others if not name.endswith("-1") for word in ("--beside", str(options.out / name))]

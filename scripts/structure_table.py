@@ -3,6 +3,9 @@
 .venv/bin/python scripts/structure_table.py
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from shiftable.explaining.structure import structure
@@ -11,7 +14,7 @@ from shiftable.models.torchvision_repair import import_torchvision
 models = import_torchvision().models
 import timm  # noqa: E402  # needs the repair above
 
-NETS = {
+NETS: dict[str, tuple[Callable[[], Any], int]] = {
     "VGG16": (lambda: models.vgg16(), 224),
     "ResNet50": (lambda: models.resnet50(), 224),
     "Inception-ResNet-v2": (lambda: timm.create_model("inception_resnet_v2"), 299),
