@@ -52,7 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("shared", type=Path, help="the folder with models/ and data/")
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--walks", type=int, default=8, help="pairs an image")
+    parser.add_argument("--walks", type=int, default=8, help="pairs an image, at random places")
+    parser.add_argument("--sweep", action="store_true", help="instead 32 steps in a row about the middle")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--motions", nargs="+", choices=MOTIONS, default=list(MOTIONS))
     parser.add_argument("--rules", action="store_true", help="also all rules, on the first model under crop")
@@ -62,7 +63,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     opened = {name: MODELS[name](options.shared) for name in options.models}
     for motion in options.motions:
-        print(f"\n{motion}, {options.images} images x {options.walks} pairs\n", flush=True)
+        print(f"\n{motion}, {options.images} images x {32 if options.sweep else options.walks} pairs\n", flush=True)
         print("| model | rule | P | MAC | accuracy | P, times less | MAC, times less | accuracy, points |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
         for name, model in opened.items():
@@ -89,9 +90,12 @@ def audited(model: sh.Model, name: str, rule: str, motion: str, options: argpars
     """The audit of a model with this rule."""
     repaired = with_center_crop(model) if rule == "center" else with_stable_crop(model, rule=rule)
     images = options.shared / "data/imagenet_samples"
-    folder = options.out / f"{name}-{motion}-{rule}-{options.images}x{options.walks}"
+    walk: dict[str, Any] = (
+        {"walk": "sweep", "steps": 33} if options.sweep else {"walk": "pairs", "walks": options.walks}
+    )
+    folder = options.out / f"{name}-{motion}-{rule}-{options.images}x{'sweep' if options.sweep else options.walks}"
     return sh.audit(
-        repaired, images, labels=images / "labels.csv", motion=motion, walk="pairs", walks=options.walks,
+        repaired, images, labels=images / "labels.csv", motion=motion, **walk,
         direction="horizontal", count=options.images, controls=False, out=folder,
     )  # fmt: skip
 
