@@ -201,7 +201,7 @@ def test_a_sweep_skips_what_it_can_not_read_and_refuses_what_is_no_score():
 
     samples = pictures(2)
     swept = sweep(FakeModel(histogram), [*samples, type(samples[0])("bad", None, broken)], motion="crop", steps=5)
-    assert swept.skipped == (("bad", "not an image"),)
+    assert [(each.where, each.what) for each in swept.skipped] == [("bad", "not an image")]
     assert len(swept.scores) == 2
     with pytest.raises(InputError, match="none of 1 images"):
         sweep(FakeModel(histogram), [type(samples[0])("bad", None, broken)])

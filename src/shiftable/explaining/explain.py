@@ -101,13 +101,13 @@ def explain(
     else:
         told = progress or (lambda done, in_all: None)
         told(0, 2)
-        circle = sweep(opened, prepared.samples, motion="roll", steps=steps, direction=direction, seed=seed)
+        circle = sweep(opened, prepared.samples, motion="roll", steps=steps, direction=direction)
         told(1, 2)
         outside = reveal_stride(_probabilities(circle.scores, prepared.kind), closed=circle.closed, seed=seed)
-        real = sweep(opened, prepared.samples, motion="crop", steps=STEPS, direction=direction, seed=seed)
+        real = sweep(opened, prepared.samples, motion="crop", steps=STEPS, direction=direction)
         told(2, 2)
         scores = real.scores
-        skipped = [InputError(why, where=name) for name, why in real.skipped]
+        skipped = list(real.skipped)
     evidence = _evidence(scores, prepared.kind, prepared.score_step)
     margins = measure_margins(evidence, seed=seed)
     at_risk, flips = views_at_risk(evidence)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from shiftable.auditing.motions import make_motion
-from shiftable.auditing.showing import Show
+from shiftable.auditing.showing import Show, show_or_say
 from shiftable.auditing.walks import make_walk
 from shiftable.data import Sample
 from shiftable.errors import InputError
@@ -57,16 +57,15 @@ def swept(
     """
     walk = make_walk("sweep", steps=steps, direction=direction)
     show = Show(make_motion(motion), walk, model.preprocessing, model.view_size, controls=False)
-    for number, sample in enumerate(samples):
-        try:
-            shown = show(number, sample)
-        except InputError as error:
+    for numbered in enumerate(samples):
+        shown = show_or_say(show, numbered)
+        if isinstance(shown, InputError):
             if skipped is None:
-                raise
-            skipped.append(InputError(error.what, where=error.where or sample.id, todo=error.todo))
+                raise shown
+            skipped.append(shown)
             continue
         offsets = np.array([[row.dy, row.dx] for row in shown.rows]).astype(int)
-        yield Swept(sample, offsets, np.stack([shown.views[row.view] for row in shown.rows]))
+        yield Swept(shown.sample, offsets, np.stack([shown.views[row.view] for row in shown.rows]))
 
 
 def rolled(inputs: "Tensor", offset_px: tuple[int, int]) -> "Tensor":
