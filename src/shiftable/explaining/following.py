@@ -195,7 +195,11 @@ def _error(now: Tensor, home: Tensor, offset: np.ndarray, stride_px: Pair, perio
 
 
 def _channels(deviation: np.ndarray, level: np.ndarray) -> tuple[int, ...]:
-    """Those whose sums vary most for their level, then the one that varies least, of the livelier half."""
+    """Those whose sums vary most, then, of the livelier half, the one that varies least for its level.
+
+    Most as such, not for their level: a channel that is hardly ever on varies most for its level, and shows nothing.
+    """
     lively = np.flatnonzero((level >= np.median(level)) & (level > 0))
-    order = lively[np.argsort(-deviation[lively] / level[lively], kind="stable")].tolist() or [0]
-    return tuple(dict.fromkeys([*order[: CHANNELS - 1], order[-1]]))
+    most = np.argsort(-deviation, kind="stable")[: CHANNELS - 1].tolist()
+    least = [int(lively[np.argmin(deviation[lively] / level[lively])])] if len(lively) else []
+    return tuple(dict.fromkeys([*most, *least]))
