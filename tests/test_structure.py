@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from shiftable.explaining.structure import find_layer, structure  # noqa: E402
+from shiftable.explaining.structure import structure  # noqa: E402
 from shiftable.surgery.blurs import filter_words  # noqa: E402
 
 
@@ -412,15 +412,6 @@ def test_what_nobody_can_look_into():
         structure(scripted, (16, 16))
     with pytest.raises(InputError, match="only PyTorch nets"):
         structure(SimpleNamespace(spec="model.onnx", view_size=(16, 16)))
-
-
-def test_layers_are_found_by_name():
-    net = nn.Sequential(conv(3, 4), head(4))
-    assert find_layer(net, "1.2") is net[1][2]
-    with pytest.raises(InputError, match=r"unknown layer '0\.3'; did you mean .*0\.0"):
-        find_layer(net, "0.3")
-    with pytest.raises(InputError, match="unknown layer ''"):
-        find_layer(net, "")
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from shiftable.auditing.intervals import Estimate, magnitude, rate
+from shiftable.explaining.diagnosis import plain
 from shiftable.explaining.resampling import RESAMPLES, over_images
 
 BINS = 10
@@ -145,13 +146,6 @@ def _auc(given: np.ndarray, flips: np.ndarray) -> float:
         return nan
     ranks = rankdata(given.ravel())[flips.ravel()].sum()
     return float((ranks - hits * (hits + 1) / 2) / (hits * others))
-
-
-def plain(value: Any) -> Any:
-    """An estimate or a tuple as JSON has it."""
-    if isinstance(value, Estimate):
-        return value.to_json()
-    return list(value) if isinstance(value, tuple) else value
 
 
 def rich(value: Any) -> Any:

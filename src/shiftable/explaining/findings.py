@@ -17,8 +17,8 @@ HARDLY = 0.01
 
 BLUR = "Blur before this site subsamples (`shiftable explain --interventions` measures what that brings)."
 STEADY = (
-    "Choose the crop by the picture's content instead of its centre, so that a moved picture is cut in the same place; "
-    "padding by reflection brings in less than zeros do."
+    "Choose the crop by the picture's content instead of its centre (`shiftable.repairing.with_stable_crop`), so that "
+    "a moved picture is cut in the same place."
 )
 
 

@@ -23,7 +23,8 @@ from jaxtyping import Bool, Float
 
 from shiftable.auditing.intervals import Estimate, rate
 from shiftable.errors import InputError
-from shiftable.explaining.calibration import Check, check_risks, plain, rich
+from shiftable.explaining.calibration import Check, check_risks, rich
+from shiftable.explaining.diagnosis import plain
 from shiftable.explaining.margins import Scores, adjacent_pairs
 
 LEAST_IMAGES = 8

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from shiftable.errors import InputError, unknown
+from shiftable.errors import InputError
 from shiftable.explaining.diagnosis import Pair, Structure, Subsampling
 from shiftable.explaining.resize_words import resize_words
 from shiftable.models.reasons import reason
@@ -60,19 +60,6 @@ def structure(model: Any, view_size: Pair | None = None, spec: str | None = None
         if min(site.window.output_size) < 1:
             raise _too_small(f"{site.name} gives a map of no position", spec, size)
     return _found(net, travel, sites, spec, size, _resize(model, size), (*remarks, *_remarks(travel, other)))
-
-
-def find_layer(net: nn.Module, name: str) -> nn.Module:
-    """The module of a net with this path.
-
-    Raises:
-        InputError: If there is none; it names the closest ones.
-    """
-    modules = dict(net.named_modules())
-    if name not in modules or not name:
-        raise unknown("layer", name, [each for each in modules if each])
-    found: nn.Module = modules[name]
-    return found
 
 
 def unwrapped(net: Any, spec: str) -> tuple[nn.Module, tuple[str, ...]]:

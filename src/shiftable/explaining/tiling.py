@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, TypeAlias
 
+from shiftable.explaining.diagnosis import plain
 from shiftable.explaining.tile_grid import Cut, Grid
 
 Pair: TypeAlias = tuple[int, int]
@@ -143,7 +144,7 @@ class Tiling:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and text."""
-        found = _plain(asdict(self))
+        found = plain(asdict(self))
         found["possible"] = self.possible
         if self.check:
             found["check"]["holds"] = self.check.holds
@@ -162,9 +163,3 @@ def tile_size(grids: tuple[Grid, Grid], tile_px: Pair) -> TileSize:
     """How far apart tiles of a size begin, and what the overlap costs."""
     advance = (grids[0].advance_px(tile_px[0]), grids[1].advance_px(tile_px[1]))
     return TileSize(tile_px, advance, prod(tile_px) / prod(advance))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value

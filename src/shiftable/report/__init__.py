@@ -5,6 +5,7 @@ from shiftable.report.compare_page import write_comparison
 from shiftable.report.explain_page import claim_folder, read_beside, write_diagnosis
 from shiftable.report.explain_text import show_diagnosis
 from shiftable.report.parity_page import write_parity
+from shiftable.report.structure_text import show_structure
 from shiftable.report.terminal import show_comparison, show_parity
 from shiftable.report.tiles_text import show_tiles
 from shiftable.report.trace_page import show_trace, write_trace
@@ -16,6 +17,7 @@ __all__ = [
     "show_comparison",
     "show_diagnosis",
     "show_parity",
+    "show_structure",
     "show_tiles",
     "show_trace",
     "write_comparison",
