@@ -4,6 +4,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -151,7 +152,7 @@ def _torch_model(
     if options.task == "embed" and hasattr(net, "reset_classifier"):  # timm's: what comes before the head
         net = deepcopy(net)
         net.reset_classifier(0)
-    return torch_model(
+    made = torch_model(
         net,
         spec=spec,
         view_size=view_size,
@@ -166,6 +167,7 @@ def _torch_model(
         device=options.device,
         fast=fast,
     )
+    return replace(made, model_args=options.model_args)
 
 
 def _dense_model(

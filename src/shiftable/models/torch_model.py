@@ -34,6 +34,8 @@ class TorchModel:
 
     Args:
         exact_net: Where ``net`` is compiled, or run in 16 bits: the net whose answers in 32 bits count.
+        plain_net: Where norms were folded in ``net``, or its layout is another: the net as its source gives it.
+        model_args: What the function that built it was given.
     """
 
     net: nn.Module = field(repr=False)
@@ -50,6 +52,8 @@ class TorchModel:
     size: Mapping[str, int | None] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
     exact_net: nn.Module | None = field(default=None, repr=False)
+    plain_net: nn.Module | None = field(default=None, repr=False)
+    model_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, views: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view class"]:
         """One row of scores per view."""
@@ -261,7 +265,7 @@ def _faster(model: TorchModel, probe: UInt8[np.ndarray, "view height width 3"]) 
         net = deepcopy(model.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         folded = fold_norms(net, model.inputs(probe[:1]))
         settings = {**model.settings, "layout": "channels_last", "folded_norms": folded}
-        fast = replace(model, net=net, settings=settings)
+        fast = replace(model, net=net, settings=settings, plain_net=model.net)
         before, after = model(probe), fast(probe)
     except Exception:  # a net that insists on its layout, or looks into its norms: the plain one is known to work
         return model
