@@ -1,0 +1,97 @@
+"""The blurred layers with TensorFlow's "same" padding: as much as a map of n positions needs to become n / stride.
+
+    after = ⌈n / stride⌉,   padding = max((after − 1) · stride + dilation · (kernel − 1) + 1 − n, 0)
+
+of which the smaller half comes before the map. At stride 2 an even map is padded behind only: so it depends on the
+map's size where the windows lie. timm's ``Conv2dSame``, ``MaxPool2dSame`` and ``AvgPool2dSame`` do so.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shiftable.errors import InputError
+from shiftable.layers.blur_conv import BlurConv2d
+from shiftable.layers.blur_pool import BlurPool2d
+from shiftable.layers.filtering import Margin, filtered
+from shiftable.layers.max_blur_pool import MaxBlurPool2d
+
+
+def same_margin(size: int, kernel: int, stride: int, dilation: int = 1) -> Margin:
+    """How many positions are padded before and after an axis.
+
+    Args:
+        size: Of the axis.
+        kernel: The window's positions.
+        stride: Of how many positions one is kept.
+        dilation: How far apart the window's positions are.
+
+    Example:
+        >>> same_margin(224, 3, 2), same_margin(225, 3, 2)
+        ((0, 1), (1, 1))
+    """
+    after = (size + stride - 1) // stride
+    total = torch.sym_max((after - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)  # type: ignore[no-untyped-call]
+    return total // 2, total - total // 2
+
+
+class SameBlurConv2d(BlurConv2d):
+    """`BlurConv2d` whose padding depends on the map's size; see `same_margin`.
+
+    The map is blurred before it is padded, so that it stays what it was where it is constant.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The convolution of the blurred map.
+
+        Args:
+            image: (image, channel, y, x), or without the first.
+        """
+        margins = _margins(image, self.kernel_size, self.stride, self.dilation)
+        image = functional.pad(self.blur(image), margins)
+        left = [step // done for step, done in zip(self.stride, self.blur.stride, strict=True)]
+        return functional.conv2d(image, self.weight, self.bias, left, 0, self.dilation, self.groups)
+
+
+class SameMaxBlurPool2d(MaxBlurPool2d):
+    """`MaxBlurPool2d` whose padding depends on the map's size; see `same_margin`."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The map's maxima blurred, every stride-th kept.
+
+        Args:
+            image: (image, channel, y, x), or without the first.
+        """
+        margins = _margins(image, self.kernel_size, self.blur.stride, self.dilation)
+        return super().forward(functional.pad(image, margins, value=-torch.inf))
+
+
+class SameBlurPool2d(BlurPool2d):
+    """`BlurPool2d` in the place of average pooling whose padding depends on the map's size; see `same_margin`.
+
+    Raises:
+        InputError: With the filter ``"ideal"``, which it does not have.
+    """
+
+    def __init__(self, kernel_size: Sequence[int], stride: Sequence[int], **settings: Any) -> None:
+        if settings.get("filter") == "ideal":
+            raise InputError("average pooling with same padding has no ideal filter", todo="take kaiser")
+        super().__init__(stride, kernel_size=kernel_size, padding=[each // 2 for each in kernel_size], **settings)
+
+    def _filtered(self, image: Tensor) -> Tensor:
+        kernels = [kernel.to(image.dtype) for kernel in self.kernels]
+        margins = []
+        for size, kernel, window, step in zip(image.shape[2:], kernels, self.kernel_size, self.stride, strict=True):
+            before, after = same_margin(size, window, step)
+            more = (len(kernel) - window) // 2
+            margins.append((before + more, after + more))
+        return filtered(image, kernels, self.stride, margins, self.low_pass.padding)
+
+
+def _margins(image: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """Left, right, top, bottom."""
+    y, x = map(same_margin, image.shape[-2:], kernel, stride, dilation)
+    return [*x, *y]
