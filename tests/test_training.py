@@ -87,3 +87,74 @@ def test_too_few_batches_and_diverging_losses_are_errors():
         train(a_net(), [batch], 1, loss=lambda answers, targets: answers.sum() * float("nan"))
     with pytest.raises(ValueError, match="make no batch of 9"):
         shuffled_batches(*two_rings(8), batch_size=9)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(step):
+    def progress(done, loss):
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_killed_and_started_again_ends_in_the_same_weights(tmp_path, precision):
+    """To the last bit, dropout included; the last steps before the kill were not written and are done again."""
+    whole, net = a_net(), a_net()
+    options = {"steps": 12, "precision": precision}
+    expected = trained(whole, **options)
+    resumable = {**options, "checkpoint": tmp_path / "run.pt", "save_every": 4}
+    with pytest.raises(Killed):
+        trained(a_net(), **resumable, progress=killed_at(6))
+    seen = []
+    assert trained(net, **resumable, progress=lambda step, loss: seen.append(step)) == expected
+    assert seen == list(range(5, 13))
+    assert all(value.equal(net.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_complete_run_is_read_and_not_made_again(tmp_path):
+    one, two = a_net(), a_net()
+    first = trained(one, steps=5, checkpoint=tmp_path / "run.pt")
+    assert trained(two, steps=5, checkpoint=tmp_path / "run.pt", progress=killed_at(5)) == first
+    assert all(value.equal(two.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path):
+    trained(a_net(), steps=2, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="other arguments"):
+        trained(a_net(), steps=3, checkpoint=tmp_path / "run.pt")
+
+
+def test_batches_that_draw_from_the_global_state_are_passed_over_alike(tmp_path):
+    def batches():
+        points, labels = two_rings()
+        while True:
+            chosen = torch.randint(len(points), (32,))
+            yield points[chosen], labels[chosen]
+
+    whole, net = a_net(), a_net()
+    train(whole, batches(), 6)
+    with pytest.raises(Killed):
+        train(a_net(), batches(), 6, checkpoint=tmp_path / "run.pt", save_every=2, progress=killed_at(3))
+    train(net, batches(), 6, checkpoint=tmp_path / "run.pt", save_every=2)
+    assert all(value.equal(net.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_in_eval_mode_norms_keep_their_statistics_and_nothing_is_dropped():
+    one, two = a_net(), a_net()
+    before = one[1].running_mean.clone()
+    assert trained(one, steps=5, mode="eval", seed=0) == trained(two, steps=5, mode="eval", seed=1)
+    assert one[1].running_mean.equal(before)
+    assert one.training
+
+
+def test_in_16_bits_the_weights_stay_in_32_and_it_learns():
+    net = a_net()
+    history = trained(net, precision="bfloat16")
+    assert sum(history[-10:]) < 0.5 * sum(history[:10])
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
