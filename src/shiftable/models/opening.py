@@ -17,6 +17,7 @@ from shiftable.models.hugging_face import from_hugging_face
 from shiftable.models.onnx_model import from_onnx
 from shiftable.models.preprocessing import Preprocessing, Size, prepare
 from shiftable.models.protocol import DENSE, Model, Scores, Task
+from shiftable.models.repaired_folder import from_repaired
 from shiftable.models.tflite_model import from_tflite
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ ARTEFACTS: Mapping[str, tuple[str, Callable[[str, Options], Model]]] = {
 }
 """What is deployed as it is, without torch: pattern, and (name, options) → ready model."""
 
-SOURCES: tuple[str, ...] = (*NETS, *ARTEFACTS)
+SOURCES: tuple[str, ...] = (*NETS, *ARTEFACTS, "FOLDER")
 """How a model may be named."""
 
 Runtime = Literal["torch", "onnx", "openvino", "auto"]
@@ -108,27 +109,58 @@ def open_model(
             if found := re.fullmatch(pattern, model):
                 _refuse_for_artefacts(model, asked)
                 return open_artefact(found[1], options)
-    opened = _net(model, options, weights is None)
+        if source_form(model) is None and Path(model).is_dir():
+            how: dict[str, Any] = {"fast": fast, "runtime": runtime, "precision": precision, "compile": compile}
+            return from_repaired(model, options, how, weights)
+    opened = origin_of(model, options, weights is None)
     if not isinstance(opened, zoos.Origin):
         _refuse_for_ready(model, opened, {**vars(options), "task": task not in ("classify", opened.task), **asked})
         return opened  # type: ignore[no-any-return]  # a factory's own Model, checked in from_factory
-    if task in DENSE:
-        for name in ("runtime", "precision", "compile"):
-            if asked[name]:
-                raise InputError(f"--{name} is for classifiers, and the task is {task}", where="the model",
+    return open_origin(
+        opened, model, options, weights, fast=fast, runtime=runtime, precision=precision, compile=compile
+    )
+
+
+def open_origin(
+    opened: zoos.Origin,
+    model: "str | nn.Module",
+    options: Options,
+    weights: str | Path | None = None,
+    *,
+    fast: bool = True,
+    runtime: Runtime = "torch",
+    precision: Precision = "fp32",
+    compile: bool = False,
+) -> Model:
+    """A net whose source is known, ready to be audited. Arguments as those of `open_model`; ``model`` is its name."""
+    if options.task in DENSE:
+        for name, asked in (("runtime", runtime != "torch"), ("precision", precision != "fp32"), ("compile", compile)):
+            if asked:
+                raise InputError(f"--{name} is for classifiers, and the task is {options.task}", where="the model",
                                  todo="leave it out")  # fmt: skip
         return _dense_model(model, opened, options, weights)
     ready = _torch_model(model, opened, options, weights, fast)
     if runtime != "torch" or precision != "fp32" or compile:
         from shiftable.models.runtimes import run_by
 
-        return run_by(ready, runtime=runtime, precision=precision, compile=compile, threads=threads)
+        return run_by(ready, runtime=runtime, precision=precision, compile=compile, threads=options.threads)
     return ready
 
 
-def _net(model: "str | nn.Module", options: Options, pretrained: bool) -> Any:
+def source_form(model: str) -> str | None:
+    """Which of ``NETS`` and ``ARTEFACTS`` a name is of, by its form alone; None for others, folders among them.
+
+    Example:
+        >>> source_form("timm/resnet18"), source_form("out/model.onnx"), source_form("repaired/")
+        ('timm/NAME', 'FILE.onnx', None)
+    """
+    tables = {**ARTEFACTS, **NETS}
+    return next((form for form, (pattern, _) in tables.items() if re.fullmatch(pattern, model)), None)
+
+
+def origin_of(model: "str | nn.Module", options: Options, pretrained: bool) -> Any:
     """The net with what its source knows of it, or a factory's ready model."""
-    if isinstance(model, str) and not any(re.fullmatch(pattern, model) for pattern, _ in NETS.values()):
+    if isinstance(model, str) and source_form(model) not in NETS:
         raise unknown("model", model, SOURCES)
     if importlib.util.find_spec("torch") is None:
         raise missing_extra("torch", "torch")
@@ -149,11 +181,8 @@ def _torch_model(
     from shiftable.models.torch_model import torch_model
 
     spec, view_size, prepared, net, weights_sha256 = _prepared(model, opened, options, weights)
-    if options.task == "embed" and hasattr(net, "reset_classifier"):  # timm's: what comes before the head
-        net = deepcopy(net)
-        net.reset_classifier(0)
     made = torch_model(
-        net,
+        zoos.without_head(net) if options.task == "embed" else net,
         spec=spec,
         view_size=view_size,
         preprocessing=prepared,

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,15 @@ def as_origin(net: "nn.Module", task: Task = "classify", view_size: Size = (224,
         "assumed; say otherwise by --preprocessing"
     )
     return Origin(net, view_size, preprocessing, remarks=(remark,))
+
+
+def without_head(net: "nn.Module") -> "nn.Module":
+    """What of a net comes before its classifier, a copy, where that can be told (timm's); else the net itself."""
+    if not hasattr(net, "reset_classifier"):
+        return net
+    copy = deepcopy(net)
+    copy.reset_classifier(0)  # type: ignore[operator]
+    return copy
 
 
 def _build(build: Any, name: str, arguments: Mapping[str, Any], pretrained: bool | None) -> Any:
