@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from shiftable.cli.audit_command import audit
+from shiftable.cli.bias_command import bias
 from shiftable.cli.compare_command import compare
 from shiftable.cli.explain_command import explain
+from shiftable.cli.study_command import study
 from shiftable.cli.tiles_command import tiles
 from shiftable.cli.trace_command import trace
 from shiftable.errors import InputError
@@ -20,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (audit, trace, compare, explain, tiles):
+for command in (audit, trace, compare, explain, tiles, bias, study):
     app.command()(command)
 
 

@@ -1,1 +1,13 @@
-"""The paper's experiments and questions."""
+"""The paper's experiments and open questions, each a function of its rows. `STUDIES` is the menu."""
+
+from collections.abc import Mapping
+
+from shiftable.studies.illustration import ILLUSTRATION
+from shiftable.studies.photographs import CROPS, DEPTH, EMBEDDING
+from shiftable.studies.sampling import SAMPLING
+from shiftable.studies.study import Study
+
+STUDIES: Mapping[str, Study] = {study.name: study for study in (ILLUSTRATION, EMBEDDING, CROPS, DEPTH, SAMPLING)}
+"""Name → study, in the order of the paper."""
+
+__all__ = ["STUDIES", "Study"]
