@@ -119,15 +119,6 @@ def closest(candidates: Sequence[Candidate], limits: Limits) -> Candidate | None
     )
 
 
-def efficient(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other beats in both time and flips left (Pareto), the cheapest first."""
-    found: list[Candidate] = []
-    for each in sorted(candidates, key=lambda each: (each.time_ratio.value, each.flips.value)):
-        if not found or each.flips.value < found[-1].flips.value:
-            found.append(each)
-    return found
-
-
 def _better(flips: Estimate, mac: Estimate, flips_before: float, mac_before: float) -> bool:
     fewer = flips.low > 0 and flips.value >= WORTH * flips_before
     return fewer or (flips.value >= 0 and mac.low > 0 and mac.value >= WORTH * mac_before)

@@ -12,7 +12,7 @@ from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.models import Model
 from shiftable.models.preprocessing import LETTERBOXES, CropSelection, Size
-from shiftable.repairing.candidates import Candidate
+from shiftable.repairing.candidates import Candidate, parts_of
 from shiftable.repairing.choosing import Limits
 from shiftable.repairing.crop_selection import USUAL_SHARE, with_stable_crop
 from shiftable.repairing.phase_average import phase_offsets
@@ -45,6 +45,17 @@ class Proposed:
     plans: Mapping[str, Plan]
     refused: Mapping[str, str]
     sites: "Sequence[Planned]" = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return {
+            "sites": [
+                {"site": each.site.name, "type": each.site.type, "becomes": each.becomes, "refused": each.refused}
+                for each in self.sites
+            ],
+            "candidates": {name: parts_of(plan) for name, plan in self.plans.items()},
+            "refused": dict(self.refused),
+        }
 
 
 def room_of(model: Model) -> int | None:

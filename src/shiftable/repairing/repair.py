@@ -18,12 +18,14 @@ from shiftable.auditing.record import write_json
 from shiftable.data import Sample, find_samples
 from shiftable.errors import InputError
 from shiftable.models import Model, open_model
+from shiftable.models.repaired_folder import PLAN
 from shiftable.repairing.candidates import Candidate
 from shiftable.repairing.choosing import Limits, choose
 from shiftable.repairing.export import write_repaired
 from shiftable.repairing.measuring import MEASURED, Bench
 from shiftable.repairing.parting import labelled, split
 from shiftable.repairing.plan import Plan, source_of
+from shiftable.repairing.plan import repaired as carry_out
 from shiftable.repairing.proposing import propose, room_of, tuned
 from shiftable.repairing.refusing import check_asked, nothing_chosen, refuse_steady
 from shiftable.repairing.verification import AFTER, BEFORE, compare_videos, verify
@@ -185,15 +187,21 @@ def repair(
         raise nothing_chosen(candidates, limits, opened)
     best = choice.steps[-1]
     net = bench.net(best.plan)
-    after = write_repaired(opened, best.plan, folder, net=net, overwrite=True)
+    after = carry_out(opened, best.plan, net)
     verified, comparison = verify(bench, best, after, parts.proving)
+    if too_much := limits.exceeded(verified):
+        remarks.append(f"on the images of the proof it {too_much}, more than the limits that it was chosen by allow")
     videos = compare_videos(opened, after, video, folder, seed) if video else ()
     found = Repair(
         replace(best.plan, source=source_of(opened)), verified, comparison, tuple(candidates), choice.steps,
         choice.combined, left_out, settings, tuple(remarks), videos, folder,
     )  # fmt: skip
     found = replace(found, plan=replace(found.plan, measured=found.to_json()))
-    write_repaired(opened, found.plan, folder, net=net, overwrite=True)  # now with what was measured
+    try:
+        after = write_repaired(opened, found.plan, folder, net=net, overwrite=True)
+    except InputError as error:  # after all the work: what was found is kept
+        found = replace(found, remarks=(*found.remarks, f"the model was not written: {error}"))
+        write_json(folder / PLAN, found.plan.to_json())
     write_json(folder / RECORD, found.to_json())
     if not out:
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
