@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from shiftable.errors import InputError
@@ -89,6 +89,42 @@ class SameBlurPool2d(BlurPool2d):
             more = (len(kernel) - window) // 2
             margins.append((before + more, after + more))
         return filtered(image, kernels, self.stride, margins, self.low_pass.padding)
+
+
+class SameDenseConv2d(nn.Conv2d):
+    """A convolution of stride 1, padded as if it kept every ``sampled``-th position only; see `same_margin`.
+
+    Args:
+        sampled: (y, x).
+        settings: As in ``torch.nn.Conv2d``.
+    """
+
+    def __init__(self, *settings: Any, sampled: Sequence[int], **more: Any) -> None:
+        super().__init__(*settings, **more)
+        self.sampled = tuple(sampled)
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> "SameDenseConv2d":
+        """A strided layer's, with its weights.
+
+        Args:
+            layer: timm's ``Conv2dSame``.
+        """
+        made = cls(
+            layer.in_channels, layer.out_channels, layer.kernel_size, dilation=layer.dilation, groups=layer.groups,
+            bias=layer.bias is not None, device="meta", sampled=layer.stride,
+        )  # fmt: skip
+        made.weight, made.bias = layer.weight, layer.bias
+        return made.train(layer.training)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The convolution at every position.
+
+        Args:
+            image: (image, channel, y, x), or without the first.
+        """
+        image = functional.pad(image, _margins(image, self.kernel_size, self.sampled, self.dilation))
+        return functional.conv2d(image, self.weight, self.bias, 1, 0, self.dilation, self.groups)
 
 
 def _margins(image: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[int]:
