@@ -38,8 +38,6 @@ OWN = (WEIGHTS, CODE, "model.onnx", "model.tflite", "model.pt2", CROP, PLAN)
 AS_GOOD_AS = 1e-5
 """How much answers may differ that are the same, as a share of their range: another device's last bits."""
 
-NOT_BUILT = "name what builds it, as package.module:function, when it is opened; or write it by to_pt2 or to_onnx"
-
 
 def write_repaired(
     model: Model, plan: Plan, folder: str | Path, *, net: "nn.Module | None" = None, overwrite: bool = False
@@ -52,8 +50,9 @@ def write_repaired(
     Args:
         model: As it was opened, before the repair.
         plan: What to do; its source is taken from the model.
-        folder: Gets ``plan.json``; of a PyTorch net ``model.safetensors`` and ``model.py``, of other models their own
-            file; ``crop.json`` with a chosen crop. Other files there, audits say, stay as they are.
+        folder: Gets ``plan.json``; of a PyTorch net ``model.safetensors`` and ``model.py`` (``model.pt2`` where it was
+            given as an object, which no name builds again), of other models their own file; ``crop.json`` with a chosen
+            crop. Other files there, as the audits of a repair, stay as they are.
         net: Its net with the plan's edits, as for `repaired`.
         overwrite: Whether an earlier repair may be replaced.
 
@@ -128,18 +127,18 @@ def _writer(model: Model, plan: Plan, net: "nn.Module | None") -> Writer:
         InputError: If it can't be written so that it can be opened again.
     """
     spec, form = model.spec, source_form(model.spec)
+    if (Path(spec) / PLAN).is_file():
+        raise InputError("is repaired already", where=spec, todo="repair the original with all that is to be done")
     if form == SENDS:
         return lambda made, draft: None
-    if form not in NETS or form == "FILE.pt2":
-        if form is None:
-            raise InputError("no name says how it is built", where=spec, todo=NOT_BUILT)
+    if form is not None and (form not in NETS or form == "FILE.pt2"):
         if plan.edits or net is not None:
             raise InputError("the net of an exported file can't be written anew", where=spec,
                              todo="repair the net it was exported from, or leave the edits out")  # fmt: skip
         return lambda made, draft: _copy(spec, model.weights_sha256, draft)
     if not hasattr(model, "net"):
-        raise InputError("PyTorch does not answer for it", where=spec, todo="open it with runtime torch")
-    return lambda made, draft: _write_net(made, plan, draft)
+        raise InputError("PyTorch does not answer for it", where=spec, todo="open it by name, with runtime torch")
+    return _write_program if form is None else lambda made, draft: _write_net(made, plan, draft)
 
 
 def _copy(spec: str, sha256: str | None, draft: Path) -> None:
@@ -178,6 +177,19 @@ def _write_net(made: Model, plan: Plan, draft: Path) -> None:
     (draft / CODE).write_text(text, encoding="utf-8")
 
 
+def _write_program(made: Any, draft: Path) -> None:
+    """The operations themselves, of a net that was given as an object: no name says how it is built."""
+    from shiftable.models.torch_model import TorchModel
+    from shiftable.repairing.graphs import program_of
+
+    inner = getattr(made, "model", made)  # of an average
+    inner = getattr(inner, "exact", None) or inner
+    if not isinstance(inner, TorchModel):
+        raise InputError("no name says how it is built", where=made.spec,
+                         todo="open it as package.module:factory")  # fmt: skip
+    (draft / "model.pt2").write_bytes(program_of(inner))
+
+
 def net_of(model: Any) -> "nn.Module":
     """The net of a PyTorch model as its source gives it, whatever was done to its views."""
     from shiftable.models.other_net import plain
@@ -207,7 +219,7 @@ def _check(made: Any, model: Any, plan: Plan, draft: Path) -> None:
     rows, others = want(views), got(views)
     if rows.shape != others.shape or not np.allclose(rows, others, rtol=0, atol=AS_GOOD_AS * float(np.ptp(rows))):
         raise InputError(
-            "opened again, it answers otherwise: the name alone does not build this net",
+            "opened again, it answers otherwise: its name, arguments and edits do not build this net",
             where=source.spec,
             todo="give all that it is built with by model_args, or write it by to_pt2 or to_onnx",
         )

@@ -5,6 +5,7 @@ weights. What would run other code, or send pictures away, is not taken from the
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from shiftable.models.zoos import Origin, without_head
 from shiftable.repairing.plan import Plan, Source, grey_view, repaired
 
 WEIGHTS = "model.safetensors"
+
+TRUSTED = re.compile(r"trust_remote_code|code_revision|checkpoint_path|pretrained.*")
+"""Arguments that make libraries run others' code, or load other files."""
 
 RUNS_CODE, SENDS = "package.module:factory", "http(s)://…"
 """Sources that a folder may name but not choose."""
@@ -64,6 +68,9 @@ def open_repaired(
     form, said = source_form(source.spec), more.pop("source", None)
     if form in (RUNS_CODE, SENDS):
         _check_said(source.spec, said, form, folder)
+    elif unsafe := next(filter(TRUSTED.fullmatch, source.model_args), None):
+        raise InputError(f"its net asks for {unsafe}, which a folder can't choose", where=folder,
+                         todo="repair a net that needs no code or files of others")  # fmt: skip
     if more and form != SENDS:
         raise InputError(f"--model-arg {next(iter(more))} can't be changed in a repaired model", where=folder,
                          todo="leave it out")  # fmt: skip

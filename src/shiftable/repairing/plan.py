@@ -142,7 +142,10 @@ class Plan:
         for name, kind in PARTS.items():
             if named.get(name) is not None:
                 named[name] = _read(kind(), named[name], name, where)
-        named["edits"] = tuple(_read(_edit(), each, "edits", where) for each in named.get("edits", ()))
+        edits = named.get("edits", [])
+        if not isinstance(edits, list):
+            raise InputError("its edits are no list", where=where, todo=REPAIR_AGAIN)
+        named["edits"] = tuple(_read(_edit(), each, "edits", where) for each in edits)
         return cls(**named)
 
 
