@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from shiftable.cli import options
 from shiftable.cli.progress import shown_progress
-from shiftable.errors import InputError, unknown
+from shiftable.errors import InputError, missing_extra, unknown
 
 
 def study(
@@ -28,6 +29,8 @@ def study(
 
     What is done is kept arm by arm: a study that was stopped goes on when it is started again.
     """
+    if find_spec("torch") is None:
+        raise missing_extra("torch", "torch")
     from shiftable.studies import STUDIES
 
     if name is None:

@@ -1,13 +1,22 @@
-"""The paper's experiments and open questions, each a function of its rows. `STUDIES` is the menu."""
+"""The paper's experiments and open questions, each a function of its rows. `STUDIES` is the menu. Needs torch."""
 
 from collections.abc import Mapping
 
+from shiftable.studies.filters import FILTERS_STUDY
 from shiftable.studies.illustration import ILLUSTRATION
+from shiftable.studies.photographers import BIAS
 from shiftable.studies.photographs import CROPS, DEPTH, EMBEDDING
 from shiftable.studies.sampling import SAMPLING
 from shiftable.studies.study import Study
+from shiftable.studies.teaching import AUGMENTATION, REGULARISATION
 
-STUDIES: Mapping[str, Study] = {study.name: study for study in (ILLUSTRATION, EMBEDDING, CROPS, DEPTH, SAMPLING)}
+STUDIES: Mapping[str, Study] = {
+    study.name: study
+    for study in (
+        *(ILLUSTRATION, EMBEDDING, CROPS, DEPTH, SAMPLING, BIAS),
+        *(AUGMENTATION, REGULARISATION, FILTERS_STUDY),
+    )
+}
 """Name → study, in the order of the paper."""
 
 __all__ = ["STUDIES", "Study"]
