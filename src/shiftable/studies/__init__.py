@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from shiftable.studies.along_depth import DETECTION, SHIFTABILITY
 from shiftable.studies.filters import FILTERS_STUDY
 from shiftable.studies.illustration import ILLUSTRATION
 from shiftable.studies.photographers import BIAS
@@ -13,8 +14,8 @@ from shiftable.studies.teaching import AUGMENTATION, REGULARISATION
 STUDIES: Mapping[str, Study] = {
     study.name: study
     for study in (
-        *(ILLUSTRATION, EMBEDDING, CROPS, DEPTH, SAMPLING, BIAS),
-        *(AUGMENTATION, REGULARISATION, FILTERS_STUDY),
+        *(ILLUSTRATION, EMBEDDING, CROPS, DEPTH, SHIFTABILITY, SAMPLING, BIAS),
+        *(AUGMENTATION, REGULARISATION, FILTERS_STUDY, DETECTION),
     )
 }
 """Name → study, in the order of the paper."""
