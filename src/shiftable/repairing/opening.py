@@ -14,6 +14,7 @@ from typing import Any, cast
 from shiftable.errors import InputError
 from shiftable.models import Model, open_model
 from shiftable.models.artefacts import Options, sha256_of
+from shiftable.models.http_model import PLACED
 from shiftable.models.opening import open_origin, origin_of, source_form
 from shiftable.models.protocol import DENSE
 from shiftable.models.repaired_folder import PLAN
@@ -88,7 +89,7 @@ def open_repaired(
     else:
         file = next((name for name in files if name.startswith("model.")), None)
         if form == SENDS:  # it makes numbers of the pixels itself
-            feeding = {name: feeding[name] for name in ("view_size", "resize_px", "resampler", "antialias", "crop")}
+            feeding = {name: feeding[name] for name in ("view_size", *PLACED)}
         elif file is None:
             raise InputError("there is no model in it", where=folder, todo=WRITE_AGAIN)
         model = open_model(str(folder / file) if file else said, preprocessing=feeding, model_args=more, **asked, **how)

@@ -176,14 +176,12 @@ def repaired(model: Model, plan: Plan, net: "nn.Module | None" = None) -> Model:
     if plan.edits or net is not None:
         model = _operated(model, plan.edits, net)
     if plan.crop is not None:
-        model = with_stable_crop(model, rule=plan.crop.rule, room_px=plan.crop.room_px)
+        how = {name: value for name, value in asdict(plan.crop).items() if name != "width_px"}
+        model = with_stable_crop(model, **how)
         model = fed(model, replace(model.preprocessing, crop=plan.crop))  # its width, too
     if plan.phases is not None:
-        how = plan.phases
-        only_below = inf if how.only_below is None else how.only_below
-        model = with_phase_average(
-            model, offsets_px=how.offsets_px, around=how.around, only_below=only_below, room_px=how.room_px
-        )
+        only_below = inf if plan.phases.only_below is None else plan.phases.only_below
+        model = with_phase_average(model, **{**vars(plan.phases), "only_below": only_below})
     return model
 
 
