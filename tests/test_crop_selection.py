@@ -19,7 +19,6 @@ from shiftable.models.crop_selection import brightness, lay_axes, select
 from shiftable.models.preprocessing import CropSelection, deployed_view, override
 from shiftable.repairing import (
     StableCrop,
-    follow,
     read_crop,
     safe_shifts,
     stable_crop_of,
@@ -295,7 +294,8 @@ def test_a_repaired_model_is_audited_like_any_other_and_changes_less(motion):
     assert before.metrics["p_top1_change"].value > 0.8  # it answers by every pixel
     assert after.metrics["p_top1_change"].value < 0.45
     assert before.model["view_size"] == after.model["view_size"] == list(VIEW)
-    assert after.model["preprocessing"]["crop"] == {"rule": "anchored", "room_px": 6, "width_px": 5}
+    crop = {"rule": "anchored", "room_px": 6, "width_px": 5, "letterbox": False, "follow": False}
+    assert after.model["preprocessing"]["crop"] == crop
 
 
 @pytest.mark.parametrize("motion", ["crop", "camera"])
@@ -360,12 +360,12 @@ def test_the_view_of_a_still_image_is_the_chosen_square_resized():
     np.testing.assert_array_equal(view, stable_crop_of(model)(image))
 
 
-def test_a_model_without_room_is_given_some_and_a_letterbox_is_refused():
+def test_a_model_without_room_is_given_some_and_a_letterbox_can_not_be_cropped():
     model = with_stable_crop(fake(resize_px=48))
     assert model.preprocessing.crop.room_px == 6  # a seventh of 40
     assert model.preprocessing.resize_px == 54
     with pytest.raises(InputError, match="letterboxed"):
-        with_stable_crop(fake(crop="letterbox"))
+        with_stable_crop(fake(crop="letterbox"), letterbox=False)
     with pytest.raises(InputError, match="did you mean anchored"):
         with_stable_crop(fake(), rule="anchord")
 
@@ -377,46 +377,12 @@ def test_the_callers_model_is_left_as_it_was():
     assert repaired.answer is model.answer
 
 
-# videos
-
-
-def test_a_followed_place_is_kept_until_it_leaves_the_range():
-    big = scene((60, 400), seed=4)
-    frames = [big[:46, x : x + 54] for x in range(0, 300)]
-    crop = StableCrop(VIEW, (46, 54), SMALL)
-    chosen = list(follow(frames, crop, reach_px=2))
-    places = [x + each.left for x, each in enumerate(chosen)]
-    moved = np.mean(np.diff(places) != 0)
-    alone = [x + crop.choose(frame).left for x, frame in enumerate(frames)]
-    assert moved < np.mean(np.diff(alone) != 0) + 0.1
-    for x, (frame, each) in enumerate(zip(frames, chosen, strict=True)):
-        assert 0 <= each.left <= 6, x
-        assert crop.cut(frame, each).shape == (*VIEW, 3)
-
-
-def test_following_ignores_a_stronger_place_that_enters():
-    frame = scene((46, 54), seed=4) // 2 + 40
-    crop = StableCrop(VIEW, (46, 54), SMALL)
-    (first,) = follow([frame], crop)
-    stronger = frame.copy()
-    # a bright spot at another place of the crop's range, away from what is held
-    row, column = (first.top + 3) % 7 + 20, (first.left + 3) % 7 + 24
-    stronger[row - 1 : row + 2, column - 1 : column + 2] = 255
-    forgetful = select(stronger, replace(SMALL, rule="local-maximum"), (46, 54), VIEW)
-    chosen = list(follow([frame, stronger, frame], crop))
-    assert chosen[0] == chosen[2] == first
-    assert forgetful[:2] != first[:2]
-
-
-def test_a_frame_without_texture_keeps_the_centre():
-    grey = np.full((46, 54, 3), 50, np.uint8)
-    chosen = list(follow([grey, scene((46, 54)), grey], StableCrop(VIEW, (46, 54), SMALL)))
-    assert [each.found for each in chosen] == [False, True, False]
-    assert chosen[0][:2] == (3, 3)
-
-
 def test_pictures_without_texture_are_audited_at_their_centre():
     audit = sh.audit(
         with_stable_crop(fake(), room_px=6), [Sample("grey", None, lambda: np.full((92, 120, 3), 5, np.uint8))]
     )
     assert audit.metrics["p_top1_change"].value == 0
+    assert "1 of 1 images have nothing to hold on to: their centre is kept" in audit.warnings
+    with_texture = sh.audit(with_stable_crop(fake(), room_px=6), samples(1), controls=False, steps=3)
+    centred = sh.audit(with_center_crop(fake(), room_px=6), samples(1), controls=False, steps=3)
+    assert not any("hold on" in said for each in (with_texture, centred) for said in each.warnings)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from shiftable.auditing.predictions import tabulate, write_part
+from shiftable.auditing.predictions import Apart, tabulate, write_part
 from shiftable.auditing.scoring import Kind
 from shiftable.auditing.showing import Shown
 from shiftable.engine import in_batches
@@ -47,7 +47,7 @@ def count_outputs(model: Model) -> int:
 def answer_shard(
     ask: Callable[[np.ndarray], np.ndarray],
     tabulated: Callable[[Shown, np.ndarray], Rows],
-    write: Callable[[Sequence[Rows], Sequence[dict[str, str]], Path], None],
+    write: Callable[[Sequence[Rows], Apart, Path], None],
     batch_size: int,
     at_once: int,
     strict: bool,
@@ -59,7 +59,7 @@ def answer_shard(
     Args:
         ask: Gives one answer per view.
         tabulated: The rows of one image.
-        write: Given the rows of all images, and the images that could not be used, writes the shard's file.
+        write: Given the rows of all images, and what is to be said of some, writes the shard's file.
         batch_size: Views at once.
         at_once: Batches at once.
         strict: Stop at an image that can't be used.
@@ -85,11 +85,12 @@ def answer_shard(
         except InputError as error:
             raise InputError(f"{error.what} (asked about {_few(asked)})", where=error.where, todo=error.todo) from error
 
-    tables = []
+    tables, unheld = [], 0
     for shown, answers in in_batches(usable(), ask_or_say, batch_size, at_once):
         asked.popleft()
         tables.append(tabulated(shown, answers))
-    write(tables, skipped, path)
+        unheld += not shown.held
+    write(tables, Apart(skipped, unheld), path)
 
 
 def _few(names: Iterable[str]) -> str:
@@ -104,11 +105,9 @@ def checked_scores(
     return tabulated(shown, _checked(scores, outputs, shown))
 
 
-def write_scores(
-    classes: int, keep_scores: bool, tables: Sequence[pa.Table], skipped: Sequence[dict[str, str]], path: Path
-) -> None:
+def write_scores(classes: int, keep_scores: bool, tables: Sequence[pa.Table], apart: Apart, path: Path) -> None:
     """One shard's rows, in its file."""
-    write_part(tables, skipped, classes, keep_scores, path)
+    write_part(tables, apart, classes, keep_scores, path)
 
 
 def tabulate_scores(

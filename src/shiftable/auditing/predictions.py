@@ -273,13 +273,31 @@ def positive_from(threshold: float | None, kind: Kind) -> float | None:
     return THRESHOLD if threshold is None else threshold
 
 
-def write_part(
-    tables: Sequence[pa.Table], skipped: Sequence[dict[str, str]], classes: int, keep_scores: bool, path: Path
-) -> None:
-    """One shard's rows, with the images of it that could not be used, in one file."""
-    notes = {b"classes": str(classes).encode(), b"skipped": json.dumps(list(skipped)).encode()}
-    table = pa.concat_tables([table_schema(keep_scores).empty_table(), *tables]).replace_schema_metadata(notes)
-    pq.write_table(table, path, compression="zstd")
+class Apart(NamedTuple):
+    """What is to be said of some images of a shard."""
+
+    skipped: Sequence[dict[str, str]] = ()
+    """Those that could not be used, and why."""
+    unheld: int = 0
+    """How many had nothing that a crop chosen by content could hold on to."""
+
+    def notes(self, classes: int) -> dict[bytes, bytes]:
+        """The metadata of a shard's file."""
+        return {
+            b"classes": str(classes).encode(),
+            b"skipped": json.dumps(list(self.skipped)).encode(),
+            UNHELD: str(self.unheld).encode(),
+        }
+
+
+UNHELD = b"unheld"
+"""Under what key a file notes how many of its images, or frames, had nothing to hold on to."""
+
+
+def write_part(tables: Sequence[pa.Table], apart: Apart, classes: int, keep_scores: bool, path: Path) -> None:
+    """One shard's rows, with what is to be said of some images of it, in one file."""
+    table = pa.concat_tables([table_schema(keep_scores).empty_table(), *tables])
+    pq.write_table(table.replace_schema_metadata(apart.notes(classes)), path, compression="zstd")
 
 
 def read_parts(folder: str | Path, columns: Sequence[str] | None = None) -> Iterator[Predictions]:
@@ -299,6 +317,20 @@ def read_skipped(folder: str | Path) -> list[dict[str, str]]:
     """The images that could not be used, with the reasons, in order."""
     metadata = (pq.read_schema(path).metadata for path in part_paths(folder))
     return [entry for notes in metadata for entry in json.loads(notes[b"skipped"])]
+
+
+def unheld_remarks(folder: str | Path, count: int, what: str = "images") -> list[str]:
+    """What a reader must know of pictures without texture, where the crop is chosen by content.
+
+    Args:
+        folder: The audit's.
+        count: How many pictures it has.
+        what: Their name.
+    """
+    found = sum(
+        int((pq.read_metadata(path).metadata or {}).get(UNHELD, b"0")) for path in part_paths(folder)
+    )  # fmt: skip
+    return [f"{found} of {count} {what} have nothing to hold on to: their centre is kept"] if found else []
 
 
 def part_paths(folder: str | Path) -> list[Path]:

@@ -13,7 +13,7 @@ from shiftable.auditing.intervals import Estimate
 from shiftable.auditing.metrics import CONTROL_METRICS, CONTROLS, measure
 from shiftable.auditing.motions.keeping import nowhere_remarks
 from shiftable.auditing.objects.metrics import OBJECT_CONTROL_METRICS, measure_objects, read_found
-from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped
+from shiftable.auditing.predictions import Predictions, changed, read_parts, read_skipped, unheld_remarks
 from shiftable.auditing.record import AUDIT, SCHEMA
 from shiftable.auditing.walks import NOWHERE
 from shiftable.errors import InputError
@@ -129,6 +129,7 @@ def sum_up(
                         f"({skipped[0]['reason']})" + (", …" if len(skipped) > 1 else ""))  # fmt: skip
     if not all(entry["reason"].startswith(NOWHERE) for entry in skipped):  # else that was just said
         warnings += nowhere_remarks(skipped, asked["images"]["listed"])
+    warnings += unheld_remarks(folder, used)
     if enlarged > 1:
         warnings.append(f"objects are {enlarged:.2f} times as large as the model is used to, to make room for the walk")
     for what, share in ties.items():

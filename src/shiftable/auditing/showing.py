@@ -16,7 +16,7 @@ from shiftable.auditing.walks import Path, Walk, lay_walks
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import LETTERBOXES, CropSelection, Size, override
+from shiftable.models.preprocessing import CropSelection, Size, override
 
 JPEG_QUALITY = 95
 
@@ -31,6 +31,7 @@ class Shown:
         rows: The rows that their answers fill.
         windows: What part of the still scene each view shows, where the motion knows.
         pictures: What part of each window is picture, and no bar or fill; None where all of it is.
+        held: Whether the unmoved view holds on to something in the picture: `Stage.held`.
     """
 
     sample: Sample
@@ -38,6 +39,7 @@ class Shown:
     rows: Sequence[Row]
     windows: Sequence[Window] | None = None
     pictures: Sequence[Window] | None = None
+    held: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Show:
     @property
     def enlarged(self) -> float:
         """By what factor objects are larger than the deployed model sees them."""
-        if self.motion.where != "resized" or not self.may_enlarge or self.preprocessing.crop in LETTERBOXES:
+        if self.motion.where != "resized" or not self.may_enlarge or not self.preprocessing.cuts:
             return 1.0
         return with_room(self.preprocessing.resize_px, self.moved_size, self.room_px)[1]
 
@@ -133,21 +135,38 @@ class Show:
             unit="px" if stage.place is Place else "steps",
             place=None if stage.place is Place else stage.place,
         )
-        center = stage.view(*stage.home)
         at = {stage.home: 0}
         for down, right in np.concatenate(walks).tolist():
             at.setdefault((down, right), len(at))
-        views = [center, *(stage.view(*place) for place in list(at)[1:])]
-        windows, pictures = windows_of(stage, list(at))
+        views, windows, pictures = self._views(stage, at)
         rows = list(_motion_rows(walks, at, stage))
         if self.controls:
             dy, dx, scale, angle = stage.place(*stage.home)
-            for control, walk, view in control_views(center):
+            for control, walk, view in control_views(views[0]):
                 for step, number in enumerate((0, len(views))):
                     rows.append(Row(control, walk, step, dy, dx, number, scale, angle))
                 views.append(view)
                 windows, pictures = (found and [*found, found[0]] for found in (windows, pictures))
-        return Shown(sample, views, rows, windows, pictures)
+        return Shown(sample, views, rows, windows, pictures, stage.held)
+
+    def _views(
+        self, stage: Stage, at: dict[tuple[int, int], int]
+    ) -> tuple[list[Picture], list[Window] | None, list[Window] | None]:
+        """The views at some places, and `windows_of` them. A chosen crop is mostly the same view again: each is there
+        once, and ``at`` then says which one belongs to a place.
+        """
+        windows, pictures = windows_of(stage, list(at))
+        if windows is None or not isinstance(self.preprocessing.crop, CropSelection):
+            return [stage.view(*place) for place in at], windows, pictures
+        views, kept, known = list[Picture](), list[int](), dict[tuple[Window, Window], int]()
+        for number, (place, *part) in enumerate(zip(at, windows, pictures or windows, strict=True)):
+            view, before = stage.view(*place), known.get((part[0], part[1]))
+            if before is None or not np.array_equal(views[before], view):
+                before = known[part[0], part[1]] = len(views)
+                views.append(view)
+                kept.append(number)
+            at[place] = before
+        return views, [windows[number] for number in kept], pictures and [pictures[number] for number in kept]
 
     @property
     def views_per_image(self) -> int:

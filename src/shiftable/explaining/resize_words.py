@@ -21,7 +21,12 @@ def resize_words(fields: Preprocessing, view_size: Size) -> str:
     if fields.crop in LETTERBOXES:
         return f"any photograph to fit into {view}, {how}; the rest is padded"
     if isinstance(fields.crop, CropSelection):
-        return f"the part of any photograph that is chosen by its content to {view}, {how}"
+        what = (
+            "all of any photograph, laid onto grey by its content,"
+            if fields.crop.letterbox
+            else ("the part of any photograph that is chosen by its content")
+        )
+        return f"{what} to {view}, {how}"
     side = fields.resize_px
     to = f"a short side of {side} px" if isinstance(side, int) else "{}×{} px, whatever its shape".format(*side)
     return f"any photograph to {to}, {how}; then a view of {view} is cut out"

@@ -15,6 +15,9 @@ from shiftable.errors import InputError, unknown
 from shiftable.models.crop_rules import RULES, Rule, Widths, margin, strict_maxima
 from shiftable.models.resizing import Size, resized_size
 
+GREY = 114
+"""The grey level of a letterbox's bars, as the YOLO family pads."""
+
 
 @dataclass(frozen=True)
 class CropSelection:
@@ -26,11 +29,19 @@ class CropSelection:
             places, more where the image has more px; no rule without memory can change less often than once in so many
             steps.
         width_px: How wide the inner box of the score map is, in px of the view.
+        letterbox: Whether nothing is cut off: the whole image is scaled to fit into the view less the room, and laid
+            onto grey by its content. Its proportions stay if it is resized by its short side; resized to (height,
+            width) it is squashed. With room for a detector's total stride less a px, or some strides less a px, the
+            scene then keeps its phase on the detector's grid: ``room_px + 1`` px of the view are whole px of the image.
+        follow: Whether a place is kept hold of from frame to frame of a video (`crop_following.Follower`), so that a
+            view depends on those before it. Of no effect on still images.
     """
 
     rule: str = "anchored"
     room_px: int = 32
     width_px: int = 5
+    letterbox: bool = False
+    follow: bool = False
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -38,6 +49,11 @@ class CropSelection:
         for name, least in (("room_px", 0), ("width_px", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} can't be {getattr(self, name)}", where="crop", todo=f"give {least} or more")
+
+    @property
+    def looks(self) -> bool:
+        """Whether there is anything to choose, and it is chosen by what is in the picture."""
+        return RULES[self.rule] is not None and self.room_px > 0
 
     def larger(self, view_size: Size) -> Size:
         """(height, width) in px of the view that a crop of ``view_size`` is chosen from."""
@@ -80,10 +96,10 @@ class Axis(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """A crop of an image.
+    """A crop of an image, or what a letterbox shows: more than the image.
 
     Args:
-        top: Where it begins, in px of the image.
+        top: Where it begins, in px of the image; in a letterbox 0 or less.
         left: The same.
         height: In px of the image.
         width: The same.
@@ -110,7 +126,8 @@ def select(
         view_size: (height, width) in px, the model's.
 
     Raises:
-        InputError: If the view does not fit into the resized image, or is too small for the score map.
+        InputError: If the view does not fit into the resized image, or is too small for the score map; if a letterbox
+            has no room for the image.
     """
     axes = lay_axes((image.shape[0], image.shape[1]), resize_px, view_size, selection)
     return choose(image, axes, RULES[selection.rule])
@@ -128,31 +145,78 @@ def lay_axes(image_size: Size, resize_px: int | Size, view_size: Size, selection
     Raises:
         InputError: As for `select`.
     """
-    rule, resized = RULES[selection.rule], resized_size(image_size, resize_px)
-    y, x = (_lay(*sizes, selection, rule) for sizes in zip(image_size, resized, view_size, strict=True))
-    return y, x
+    rule = RULES[selection.rule]
+    if selection.letterbox:
+        counts = [_places(*sizes, selection.room_px) for sizes in zip(image_size, view_size, strict=True)]
+        if isinstance(resize_px, int):
+            counts = [max(counts)] * 2  # the proportions stay
+        laid = [_lay_whole(*sizes, selection, rule) for sizes in zip(image_size, view_size, counts, strict=True)]
+    else:
+        resized = resized_size(image_size, resize_px)
+        laid = [_lay(*sizes, selection, rule) for sizes in zip(image_size, resized, view_size, strict=True)]
+    return laid[0], laid[1]
 
 
 def _lay(length: int, resized: int, view: int, selection: CropSelection, rule: Rule | None) -> Axis:
     crop = scaled(view, length, resized)
     if not 0 < crop <= length:
-        raise InputError(f"the resized image ({resized} px) is smaller than the view ({view} px)")
+        raise InputError(
+            f"the resized image ({resized} px) is smaller than the view ({view} px)", todo="give a larger resize_px"
+        )
     width = max(1, scaled(selection.width_px, length, resized))
     room = min(scaled(selection.room_px, length, resized), length - crop)
-    first, around = (length - crop - room) // 2, margin(width) + 1
-    start, seen = first + crop // 2, room + 1
-    if rule and rule.wide:
-        # No further than still shows, at any place that the crop may take, what would be looked at: so what can not
-        # change is known from the image alone. And a whole, odd number of times the places, about the middle: so an
-        # anchor leaves what is looked at just when its crop would have to jump anyway.
-        times = max(0, ((crop - room - 2 * around) // seen - 1) // 2)
-        start, seen = start - times * seen, (2 * times + 1) * seen
-    if rule and (start < around or start + seen + around > length):
+    axis = _look(length, crop, room + 1, width, crop - room, rule)
+    around = margin(width) + 1
+    if rule and (axis.start < around or axis.start + axis.seen + around > length):
         raise InputError(
             f"a view of {view} px is too small for score maps of boxes of {selection.width_px} px",
             todo=f"give boxes of {max(1, view // 4 - 1)} px or less",
         )
-    return Axis(crop, first, room + 1, width, start, seen)
+    return axis
+
+
+def _places(length: int, view: int, room_px: int) -> int:
+    """How many places a letterbox must have, a px of the image apart: so many px of it are ``room_px + 1`` of the view.
+
+    Example:
+        >>> _places(640, 352, 15)  # 22 · 31 = 682 px of the image are the view: 31 places for 640 px
+        31
+    """
+    step = room_px + 1
+    if view <= step:
+        raise InputError(f"a letterbox of {view} px has no room of {room_px} px", todo=f"give less than {view - 1} px")
+    return max(1, -(-(length - 1) * step // (view - step)))
+
+
+def _lay_whole(length: int, view: int, count: int, selection: CropSelection, rule: Rule | None) -> Axis:
+    step = selection.room_px + 1
+    crop, width = -(-view * count // step), max(1, scaled(selection.width_px, count, step))
+    axis = _look(length, crop, count, width, length - 2 * (count - 1), rule)
+    around = margin(width) + 1
+    fits = around <= axis.start and axis.start + axis.seen + around <= length
+    return axis if fits or rule is None else axis._replace(seen=0)  # a strip: its middle is kept
+
+
+def _look(length: int, crop: int, count: int, width: int, sure: int, rule: Rule | None) -> Axis:
+    """The places, about the middle, and what is looked at.
+
+    Args:
+        length: The image's, in px, like the next four.
+        crop: The crop's.
+        count: How many places there are.
+        width: The inner box of the score map.
+        sure: What is still there, wherever the content moves to while the crop can follow it.
+        rule: The rule.
+    """
+    first = (length - crop - count + 1) // 2
+    start, seen = first + crop // 2, count
+    if rule and rule.wide:
+        # No further than still shows, at any place that the crop may take, what would be looked at: so what can not
+        # change is known from the image alone. And a whole, odd number of times the places, about the middle: so an
+        # anchor leaves what is looked at just when its crop would have to jump anyway.
+        times = max(0, ((sure - 2 * (margin(width) + 1)) // seen - 1) // 2)
+        start, seen = start - times * seen, (2 * times + 1) * seen
+    return Axis(crop, first, count, width, start, seen)
 
 
 def scaled(px: int, length: int, resized: int) -> int:
@@ -166,6 +230,24 @@ def scaled(px: int, length: int, resized: int) -> int:
     return (2 * px * length + resized) // (2 * resized)
 
 
+def looks(axes: tuple[Axis, Axis]) -> bool:
+    """Whether there is more than one place, and enough of the picture to look at."""
+    y, x = axes
+    return y.places * x.places > 1 and y.seen * x.seen > 0
+
+
+def cut(image: UInt8[np.ndarray, "height width 3"], chosen: Chosen) -> UInt8[np.ndarray, "tall wide 3"]:
+    """A crop of an image; grey where it reaches beyond."""
+    top, left, height, width, _ = chosen
+    rows, columns = slice(max(0, top), top + height), slice(max(0, left), left + width)
+    inside = image[rows, columns]
+    if inside.shape[:2] == (height, width):
+        return inside
+    grey = np.full((height, width, 3), GREY, np.uint8)
+    grey[rows.start - top :, columns.start - left :][: inside.shape[0], : inside.shape[1]] = inside
+    return grey
+
+
 def choose(image: UInt8[np.ndarray, "height width 3"], axes: tuple[Axis, Axis], rule: Rule | None) -> Chosen:
     """Where to cut.
 
@@ -175,7 +257,7 @@ def choose(image: UInt8[np.ndarray, "height width 3"], axes: tuple[Axis, Axis], 
         rule: The rule; None keeps the centre.
     """
     y, x = axes
-    if rule is None or y.places * x.places == 1:
+    if rule is None or not looks(axes):
         return Chosen(y.first + y.middle, x.first + x.middle, y.crop, x.crop, False)
     widths = y.width, x.width
     patch = brightness(image[y.patch, x.patch], np.int32 if rule.fits_32_bits(widths) else np.int64)

@@ -12,7 +12,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from shiftable.errors import InputError, unknown
+from shiftable.models.crop_selection import GREY as GREY
+from shiftable.models.crop_selection import Chosen as Chosen
 from shiftable.models.crop_selection import CropSelection as CropSelection
+from shiftable.models.crop_selection import cut as cut
 from shiftable.models.crop_selection import select as select
 from shiftable.models.resizing import MOST_PIXELS as MOST_PIXELS
 from shiftable.models.resizing import RESAMPLERS as RESAMPLERS
@@ -25,10 +28,7 @@ from shiftable.models.resizing import resized_size as resized_size
 Crop: TypeAlias = Literal["center", "center-down", "letterbox", "letterbox-corner"] | CropSelection
 
 LETTERBOXES = ("letterbox", "letterbox-corner")
-"""The crop rules that cut nothing off: they pad."""
-
-GREY = 114
-"""The grey level of a letterbox's bars, as the YOLO family pads."""
+"""The crop rules by name that cut nothing off: they pad. So does a `CropSelection` that letterboxes."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -48,7 +48,8 @@ class Preprocessing:
             nothing off: ``"letterbox"``, the whole picture scaled to fit into the view, centred (half a pixel rounded
             up and left, as ultralytics does), the rest grey; ``"letterbox-corner"``, the same at the top left, as
             YOLOX does. Then ``resize_px`` is not used. A `CropSelection` chooses by the picture's content, before the
-            resize: the square that becomes the view is cut out of the image, and then resized.
+            resize: the square that becomes the view is cut out of the image, or the image laid onto grey, and then
+            resized.
         mean: Subtracted per channel, in units of 0..1 (a pixel of 255 is 1). One value stands for all channels.
         std: Divided by per channel, after the mean.
         color_order: ``"RGB"`` or ``"BGR"``, as the model wants it. Views are always RGB.
@@ -67,6 +68,11 @@ class Preprocessing:
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     dtype: Literal["float32", "uint8", "int8"] = "float32"
     library: Library = "pillow"
+
+    @property
+    def cuts(self) -> bool:
+        """Whether something of the image may be cut off; else it is letterboxed."""
+        return not (self.crop.letterbox if isinstance(self.crop, CropSelection) else self.crop in LETTERBOXES)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -199,8 +205,7 @@ def deployed_view(
     if preprocessing.crop in LETTERBOXES:
         return letterboxed(image, preprocessing, view_size)
     if isinstance(preprocessing.crop, CropSelection):
-        top, left, height, width, _ = select(image, preprocessing.crop, preprocessing.resize_px, view_size)
-        piece = image[top : top + height, left : left + width]
+        piece = cut(image, select(image, preprocessing.crop, preprocessing.resize_px, view_size))
         return resize(piece, view_size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
     size = resized_size((image.shape[0], image.shape[1]), preprocessing.resize_px)
     place = center_place(size, view_size, preprocessing.crop)
@@ -290,7 +295,7 @@ def _scaled(resize_px: int | Size, old: Size, new: Size) -> int | Size:
 
 def check_fits(preprocessing: Preprocessing, view_size: Size, where: object) -> None:
     """Raises InputError if every image is resized to less than the view: libraries pad then, this package does not."""
-    if preprocessing.crop in LETTERBOXES:
+    if not preprocessing.cuts:
         return
     resize_px = preprocessing.resize_px
     fits = resize_px >= min(view_size) if isinstance(resize_px, int) else all(map(ge, resize_px, view_size))

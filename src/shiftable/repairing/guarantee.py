@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from shiftable.models.crop_rules import RULES, margin
-from shiftable.models.crop_selection import Axis, Chosen, brightness, considered, lay_axes, select
+from shiftable.models.crop_selection import Axis, Chosen, brightness, considered, lay_axes, looks, select
 from shiftable.models.preprocessing import CropSelection, Size
 
 
@@ -53,6 +53,9 @@ def safe_shifts(
     shift's own choice is calculated from the one image, which shows all that the choice would look at. What would lie
     outside counts as unsafe; that happens only where the crop is small (less than about three times the room).
 
+    Of a letterbox, what can't change is where the picture lies in it: what it shows of the picture before and after is
+    the same bytes, but its rim has moved.
+
     It holds for integer shifts of the pixels that the rule sees, all of them alike: not for noise, light, zoom,
     fractions of a pixel, or an object that moves before a still background.
 
@@ -71,7 +74,7 @@ def safe_shifts(
     safe = np.zeros((len(dy), len(dx)), bool)
     safe[y.places - 1, x.places - 1] = True
     rule = RULES[selection.rule]
-    if rule is None or not chosen.found:
+    if rule is None or not looks((y, x)) or not chosen.found:
         return SafeShifts(chosen, safe, dy, dx)  # the centre moves with every step
 
     (start_y, end_y), (start_x, end_x) = _known(y, image.shape[0]), _known(x, image.shape[1])

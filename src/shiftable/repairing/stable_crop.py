@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,9 +13,10 @@ from PIL import Image
 
 from shiftable.errors import InputError, unknown
 from shiftable.models import Model
+from shiftable.models.crop_following import Follower
 from shiftable.models.crop_rules import RULES
-from shiftable.models.crop_selection import Chosen, considered, lay_axes, places, select
-from shiftable.models.preprocessing import CropSelection, Preprocessing, Size, check_fits, resize
+from shiftable.models.crop_selection import Axis, Chosen, considered, cut, lay_axes, looks, places, select
+from shiftable.models.preprocessing import GREY, CropSelection, Preprocessing, Size, check_fits, resize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,12 +85,15 @@ class StableCrop:
         image = np.asarray(picture.convert("RGB")) if isinstance(picture, Image.Image) else _bytes(picture)
         return select(image, self.selection, self.resize_px, self.size)
 
+    def follow(self, frames: Iterable[UInt8[np.ndarray, "height width 3"]]) -> Iterator[Chosen]:
+        """Where to cut the frames of a video, with a memory: see `Follower`."""
+        return map(Follower(self.selection, self.resize_px, self.size), frames)
+
     def cut(
         self, image: UInt8[np.ndarray, "height width 3"], chosen: Chosen
     ) -> UInt8[np.ndarray, "new_height new_width 3"]:
-        """A crop of an image, resized to the view."""
-        piece = image[chosen.top : chosen.top + chosen.height, chosen.left : chosen.left + chosen.width]
-        return resize(piece, self.size, self.resampler, self.antialias)
+        """A crop of an image, grey where it reaches beyond, resized to the view."""
+        return resize(cut(image, chosen), self.size, self.resampler, self.antialias)
 
     def to_json(self) -> dict[str, Any]:
         """The fields of a ``--preprocessing`` file."""
@@ -112,6 +117,10 @@ class StableCrop:
             )
         batch = images.reshape(-1, *images.shape[-3:])
         (y, x), (top, left, _) = self._places(batch)
+        if self.selection.letterbox:
+            (above, below), (before, after) = (_grey(*each) for each in zip((y, x), batch.shape[-2:], strict=True))
+            batch = F.pad(batch, (before, after, above, below), value=GREY)
+            top, left = top + above, left + before
         rows = top[:, None] + torch.arange(y.crop, device=batch.device)
         columns = left[:, None] + torch.arange(x.crop, device=batch.device)
         number = torch.arange(len(batch), device=batch.device)[:, None, None]
@@ -131,12 +140,17 @@ class StableCrop:
         size = int(batch.shape[-2]), int(batch.shape[-1])
         y, x = axes = lay_axes(size, self.resize_px, self.size, self.selection)
         rule, widths = RULES[self.selection.rule], (y.width, x.width)
-        if rule is None or y.places * x.places == 1:
+        if rule is None or not looks(axes):
             still = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
             return axes, (still + y.first + y.middle, still + x.first + x.middle, still.bool())
         patch = batch[..., y.patch, x.patch].to(torch.int32 if rule.fits_32_bits(widths) else torch.int64)
         brightness = patch[:, 0] + 2 * patch[:, 1] + patch[:, 2]
         return axes, places(considered(brightness, widths, rule), axes)
+
+
+def _grey(axis: Axis, length: int) -> tuple[int, int]:
+    """How many px of grey an image needs before and after it, for all the places that its letterbox may have."""
+    return -axis.first, axis.first + axis.places - 1 + axis.crop - length
 
 
 def stable_crop_of(model: Model) -> StableCrop:

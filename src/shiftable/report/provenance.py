@@ -124,11 +124,14 @@ def _preprocessing(fields: Mapping[str, Any]) -> str:
     if fields["crop"] in LETTERBOXES:
         return f"the whole picture in a grey {fields['crop']}, {how}; {numbers}"
     crop = fields["crop"]
-    cut = (
-        f"{crop} crop"
-        if isinstance(crop, str)
-        else "crop chosen on the image ({rule}, room {room_px} px)".format(**crop)
-    )
+    if isinstance(crop, str):
+        cut = f"{crop} crop"
+    else:
+        whole, follows = crop.get("letterbox"), ", followed from frame to frame" if crop.get("follow") else ""
+        cut = (
+            "whole picture in a grey letterbox laid" if whole else "crop chosen"
+        ) + " on the image ({}, room {} px{})"
+        cut = cut.format(crop["rule"], crop["room_px"], follows)
     return f"resized, {size}, {how}; {cut}; {numbers}"
 
 

@@ -13,7 +13,8 @@ from shiftable.auditing.predictions import changed
 from shiftable.data.video import find_videos, read_frames
 from shiftable.errors import InputError
 from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import deployed_view, override
+from shiftable.models.crop_following import frame_viewer
+from shiftable.models.preprocessing import CropSelection, override
 from shiftable.report.tallies import steepness
 from shiftable.report.trace_charts import smaller
 
@@ -215,12 +216,16 @@ def _decoded(audit: Audit, path: Path, numbers: set[int]) -> Mapping[int, UInt8[
     height, width = audit.model["view_size"]
     within = {number for number in numbers if number < FARTHEST_FRAME}
     found: dict[int, UInt8[np.ndarray, "height width 3"]] = {}
+    viewer = frame_viewer(preprocessing, (height, width))
+    follows = isinstance(preprocessing.crop, CropSelection) and preprocessing.crop.follow
     try:
         for frame in read_frames(path):
             if len(found) == len(within):
                 break
+            if frame.number in within or follows:  # what follows must have seen the frames before
+                view, _ = viewer(frame.picture)
             if frame.number in within:
-                found[frame.number] = smaller(deployed_view(frame.picture, preprocessing, (height, width)), THUMB_PX)
+                found[frame.number] = smaller(view, THUMB_PX)
     except InputError:
         pass  # it is not there any more, or was cut short since
     return found

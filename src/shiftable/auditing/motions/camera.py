@@ -8,6 +8,7 @@ from shiftable.errors import InputError
 from shiftable.models import Preprocessing
 from shiftable.models.preprocessing import (
     LETTERBOXES,
+    Chosen,
     CropSelection,
     Size,
     center_place,
@@ -55,10 +56,14 @@ def camera(
         )
     frame = height - room_y, width - room_x
     top, left = room_y // 2, room_x // 2
-    plain = preprocessing.crop not in LETTERBOXES and not isinstance(preprocessing.crop, CropSelection)
+    crop = preprocessing.crop
+    plain = preprocessing.cuts and not isinstance(crop, CropSelection)
     in_halves = plain and preprocessing.library == "pillow" and preprocessing.antialias
     frames_view = (_in_halves if in_halves else _at_once)(image, frame, preprocessing, view_size)
     shown = _shown(frame, preprocessing, view_size)
+
+    def chosen(y: int, x: int, selection: CropSelection) -> Chosen:
+        return select(image[y : y + frame[0], x : x + frame[1]], selection, preprocessing.resize_px, view_size)
 
     # the content moves down when the frame moves up
     def view(dy: int, dx: int) -> Picture:
@@ -66,17 +71,17 @@ def camera(
 
     def window(dy: int, dx: int) -> Window:
         y, x = top - dy, left - dx
-        if isinstance(preprocessing.crop, CropSelection):
-            seen = image[y : y + frame[0], x : x + frame[1]]
-            chosen = select(seen, preprocessing.crop, preprocessing.resize_px, view_size)
-            return Window(y + chosen.top, x + chosen.left, chosen.height, chosen.width)
+        if isinstance(crop, CropSelection):
+            place = chosen(y, x, crop)
+            return Window(y + place.top, x + place.left, place.height, place.width)
         return Window(y + shown.y, x + shown.x, shown.height, shown.width)
 
     def picture(dy: int, dx: int) -> Window:
         return Window(top - dy, left - dx, *frame)
 
-    bars = preprocessing.crop in LETTERBOXES
-    return Stage(view, reach(top, room_y), reach(left, room_x), window=window, picture=picture if bars else None)
+    reaches, bars = (reach(top, room_y), reach(left, room_x)), None if preprocessing.cuts else picture
+    held = not (isinstance(crop, CropSelection) and crop.looks) or chosen(top, left, crop).found
+    return Stage(view, *reaches, window=window, picture=bars, held=held)
 
 
 def _shown(frame: Size, preprocessing: Preprocessing, view_size: Size) -> Window:
@@ -93,7 +98,7 @@ def _shown(frame: Size, preprocessing: Preprocessing, view_size: Size) -> Window
 
 def _at_once(image: Picture, frame: Size, preprocessing: Preprocessing, view_size: Size) -> FramesView:
     """What is deployed, frame by frame."""
-    if preprocessing.crop not in LETTERBOXES:
+    if preprocessing.cuts:
         _check_fits(resized_size(frame, preprocessing.resize_px), view_size)
     height, width = frame
     return lambda y, x: deployed_view(image[y : y + height, x : x + width], preprocessing, view_size)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shiftable.auditing.motions.stage import Picture, Stage, Window
+from shiftable.errors import InputError
 from shiftable.models import Preprocessing
-from shiftable.models.preprocessing import CropSelection, Size, select
+from shiftable.models.preprocessing import CropSelection, Size, cut, select
 
 
 def choosing(
@@ -24,17 +25,24 @@ def choosing(
         preprocessing: The model's.
         selection: Its crop.
         view_size: (height, width) in px, the model's.
+
+    Raises:
+        InputError: If nothing is cropped, but letterboxed: there is no larger view to choose from.
     """
+    if selection.letterbox:
+        raise InputError(
+            "a letterbox laid by the picture's content is laid before the resize", where="--motion", todo="take camera"
+        )
     larger = selection.larger(view_size)
     around = stage(replace(preprocessing, crop="center"), larger)
 
     def view(dy: int, dx: int) -> Picture:
         seen = around.view(dy, dx)
-        chosen = select(seen, selection, larger, view_size)
-        return seen[chosen.top : chosen.top + chosen.height, chosen.left : chosen.left + chosen.width]
+        return cut(seen, select(seen, selection, larger, view_size))
 
+    held = not selection.looks or select(around.view(*around.home), selection, larger, view_size).found
     if around.window is None:
-        return replace(around, view=view)
+        return replace(around, view=view, held=held)
     outer = around.window
 
     def window(dy: int, dx: int) -> Window:
@@ -43,4 +51,4 @@ def choosing(
         y, x = whole.y + chosen.top * down, whole.x + chosen.left * across
         return Window(y, x, chosen.height * down, chosen.width * across)
 
-    return replace(around, view=view, window=window)
+    return replace(around, view=view, window=window, held=held)

@@ -59,6 +59,7 @@ class Stage:
         picture: What part of the still scene is picture, and no bar or fill around it, when the view is taken there.
             None where a view shows nothing but picture.
         home: The step whose answer the others are compared with: the deployed view, or the next one that may be shown.
+        held: Whether the view there holds on to something in the picture: a crop chosen by content may find nothing.
     """
 
     view: Callable[[int, int], Picture]
@@ -68,6 +69,7 @@ class Stage:
     window: Callable[[int, int], Window] | None = None
     picture: Callable[[int, int], Window] | None = None
     home: tuple[int, int] = (0, 0)
+    held: bool = True
 
 
 def reach(place: int, last: int) -> range:

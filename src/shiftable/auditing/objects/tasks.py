@@ -10,7 +10,6 @@ scale, angle, frame), and
     of another class than there, and the mean intersection over union of the classes in either; null at step 0.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from shiftable.auditing.objects.detections import SCHEMA as OBJECTS
 from shiftable.auditing.objects.detections import tabulate_detections
 from shiftable.auditing.objects.masks import compare_masks
 from shiftable.auditing.objects.points import tabulate_poses
-from shiftable.auditing.predictions import SCHEMA, THRESHOLD
+from shiftable.auditing.predictions import SCHEMA, THRESHOLD, Apart
 from shiftable.auditing.showing import Show, Shown
 from shiftable.data import Sample
 from shiftable.engine import write_atomically
@@ -163,19 +162,16 @@ def check_windows(show: Show, samples: Iterable[Sample]) -> None:
         return
 
 
-def write_tables(
-    task: str, classes: int, tables: Sequence[Tables], skipped: Sequence[dict[str, str]], path: Path
-) -> None:
+def write_tables(task: str, classes: int, tables: Sequence[Tables], apart: Apart, path: Path) -> None:
     """One shard's rows: the objects first, beside the predictions' folder, then the predictions, which end the shard.
 
     Args:
         task: The model's.
         classes: How many the model tells apart, or 0.
         tables: One pair per image.
-        skipped: The images that could not be used.
+        apart: What is to be said of some images.
         path: Where `run_shards` wants the predictions.
     """
-    notes = {b"classes": str(classes).encode(), b"skipped": json.dumps(list(skipped)).encode()}
     schema = pa.unify_schemas([PLACE, PLACED[task].columns])
     found = [objects for _, objects in tables if objects is not None]
     if "objects" in schema.names:
@@ -186,7 +182,7 @@ def write_tables(
         table = pa.concat_tables([OBJECTS.empty_table(), *found])
         write_atomically(folder / part[0], lambda draft: pq.write_table(table, draft, compression="zstd"))
     views = pa.concat_tables([schema.empty_table(), *(rows for rows, _ in tables)])
-    pq.write_table(views.replace_schema_metadata(notes), path, compression="zstd")
+    pq.write_table(views.replace_schema_metadata(apart.notes(classes)), path, compression="zstd")
 
 
 def objects_folder(audit: Path) -> Path:

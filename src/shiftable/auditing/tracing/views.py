@@ -15,7 +15,7 @@ from shiftable.data import Sample
 from shiftable.data.video import Frame, read_frames
 from shiftable.errors import InputError
 from shiftable.models import Model
-from shiftable.models.preprocessing import deployed_view
+from shiftable.models.crop_following import frame_viewer
 
 VIDEO = "video"
 """The motion of a clip: its own."""
@@ -64,8 +64,9 @@ def _axis(places: Sequence[Place]) -> tuple[Float[np.ndarray, "step"], str]:
 def follow_clip(model: Model, path: Path, start_s: float | int, count: int) -> Followed:
     """The deployed views of a clip's frames: so many, or as many as there are."""
     times, numbers, views = [], [], []
+    viewer = frame_viewer(model.preprocessing, model.view_size)
     for frame in islice(_frames(path, start_s), count):
-        view = deployed_view(frame.picture, model.preprocessing, model.view_size)
+        view, _ = viewer(frame.picture)
         times.append(float(frame.time_s))
         numbers.append(int(frame.number))
         views.append(view.copy())  # a slice would hold the whole frame

@@ -29,8 +29,8 @@ from shiftable.data.video import Video, find_videos, probe, read_video_labels
 from shiftable.engine import run_shards
 from shiftable.errors import InputError
 from shiftable.models import Model, open_model
+from shiftable.models.crop_following import frame_viewer
 from shiftable.models.outputs import check_background
-from shiftable.models.preprocessing import deployed_view
 
 SMOOTHING = "smoothing.json"
 
@@ -199,8 +199,8 @@ def _first_views(plan: Plan, videos: Sequence[Video]) -> np.ndarray:
     each, views = max(8, -(-VIEWS // len(videos))), list[np.ndarray]()
     for video in videos[: -(-VIEWS // each)]:
         try:
-            frames = frames_of(video.path, min(each, plan.count or each))
-            views += [deployed_view(frame.picture, plan.model.preprocessing, plan.model.view_size) for frame in frames]
+            viewer = frame_viewer(plan.model.preprocessing, plan.model.view_size)
+            views += [viewer(frame.picture)[0] for frame in frames_of(video.path, min(each, plan.count or each))]
         except Unusable:  # the audit itself will say so
             continue
     return np.stack(views) if views else np.empty((0, *plan.model.view_size, 3), np.uint8)

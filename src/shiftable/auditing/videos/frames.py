@@ -13,7 +13,9 @@ from shiftable.auditing.videos.moving import Glance, glance, moved_between
 from shiftable.data.video import Frame, probe, read_frames
 from shiftable.errors import InputError
 from shiftable.models import Model
-from shiftable.models.preprocessing import LETTERBOXES, Size, deployed_view, letterbox_place, resized_size
+from shiftable.models.crop_following import frame_viewer
+from shiftable.models.crop_selection import lay_axes
+from shiftable.models.preprocessing import LETTERBOXES, CropSelection, Size, letterbox_place, resized_size
 
 FRAMES_AHEAD = 4
 """How many whole frames wait for their views: 6 MB each at 1920 × 1080."""
@@ -35,6 +37,8 @@ class Seen(NamedTuple):
     """The deployed view, then what is no motion, where this frame has controls."""
     controls: list[tuple[str, int]]
     """What those are: (control, walk)."""
+    held: bool = True
+    """Whether the view holds on to something in the picture: a crop chosen by content may find nothing."""
 
 
 class Unusable(Exception):
@@ -128,14 +132,15 @@ def _views(
     model: Model, frames: Generator[Frame, None, None], every: int
 ) -> Generator[tuple[Seen, Glance, tuple[float, float]], None, None]:
     """The frames as they are shown, and what is needed to see how far they moved: a glance, and `_px_of_view`."""
+    viewer = frame_viewer(model.preprocessing, model.view_size)
     try:
         for frame in frames:
-            view = deployed_view(frame.picture, model.preprocessing, model.view_size)
+            view, held = viewer(frame.picture)
             shown = every and frame.number % every == 0
             others = list(control_views(view)) if shown else []
             seen = Seen(
                 frame.number, frame.time_s, None, [view, *(other for *_, other in others)],
-                [(control, walk) for control, walk, _ in others],
+                [(control, walk) for control, walk, _ in others], held,
             )  # fmt: skip
             pitch = _px_of_view(model, (frame.picture.shape[0], frame.picture.shape[1]))
             yield seen, glance(frame.picture), pitch
@@ -162,8 +167,12 @@ def _compared(
 
 def _px_of_view(model: Model, size: Size) -> tuple[float, float]:
     """How many px of the view a px of the frame is, (down, right)."""
-    if model.preprocessing.crop in LETTERBOXES:
-        resized = letterbox_place(size, model.view_size, model.preprocessing.crop)[0]
+    fields, view_size = model.preprocessing, model.view_size
+    if isinstance(fields.crop, CropSelection):
+        y, x = lay_axes(size, fields.resize_px, view_size, fields.crop)
+        return view_size[0] / y.crop, view_size[1] / x.crop
+    if fields.crop in LETTERBOXES:
+        resized = letterbox_place(size, view_size, fields.crop)[0]
     else:
-        resized = resized_size(size, model.preprocessing.resize_px)
+        resized = resized_size(size, fields.resize_px)
     return resized[0] / size[0], resized[1] / size[1]

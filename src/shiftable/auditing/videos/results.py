@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from shiftable.auditing.intervals import Estimate, block_interval
 from shiftable.auditing.metrics import CONTROL_METRICS, CONTROLS, METRICS, PerImage, estimate, pm_k
-from shiftable.auditing.predictions import Predictions, changed, part_paths, read_parts, read_skipped
+from shiftable.auditing.predictions import Predictions, changed, part_paths, read_parts, read_skipped, unheld_remarks
 from shiftable.auditing.results import TIES_WORTH_A_WARNING, Audit
 from shiftable.auditing.videos.smoothing import Smoothing, answers, setting_words
 from shiftable.errors import InputError
@@ -70,6 +70,7 @@ def sum_up_videos(
     if skipped:
         warnings.append(f"{len(skipped)} of {listed} videos were skipped: {skipped[0]['image']} "
                         f"({skipped[0]['reason']})" + (", …" if len(skipped) > 1 else ""))  # fmt: skip
+    warnings += unheld_remarks(folder, int(span["frames"]), "frames")
     if listed - len(skipped) == 1:
         warnings.append(ONE_VIDEO)
     for what, share in ties.items():

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shiftable.auditing.predictions import Row, table_schema, tabulate, write_part
+from shiftable.auditing.predictions import UNHELD, Apart, Row, table_schema, tabulate, write_part
 from shiftable.auditing.scoring import Kind, probabilities_and_evidence
 from shiftable.auditing.videos.frames import Seen, Unusable, show_frames
 from shiftable.auditing.videos.results import NOTES
@@ -64,26 +64,30 @@ def audit_one(
 ) -> None:
     """One video, one file."""
     ((number, video),) = loaded
-    watch = Watch(plan.smoothings, seed=[plan.seed, number])
+    watch, unheld = Watch(plan.smoothings, seed=[plan.seed, number]), list[int]()
     try:
-        _write(plan, _tables(plan, video, ask, batch_size, watch, tick), watch, path)
+        _write(plan, _tables(plan, video, ask, batch_size, watch, unheld, tick), watch, unheld, path)
     except Unusable as trouble:
         (error,) = trouble.args
         # by the video's id, not the file's path: the record must be the same on every machine
         error = InputError(error.what, where=video.id, todo=error.todo)
         if plan.strict:
             raise error from None
-        write_part([], [{"image": video.id, "reason": error.what}], plan.classes, False, path)
+        write_part([], Apart([{"image": video.id, "reason": error.what}]), plan.classes, False, path)
 
 
-def _write(plan: Plan, tables: Iterable[pa.Table], watch: Watch, path: Path) -> None:
-    """The rows as they come, so that they need not be held, and in the end what smoothing did."""
-    notes = {b"classes": str(plan.classes).encode(), b"skipped": b"[]"}
+def _write(plan: Plan, tables: Iterable[pa.Table], watch: Watch, unheld: Sequence[int], path: Path) -> None:
+    """The rows as they come, so that they need not be held, and in the end what smoothing did, and how many frames had
+    nothing to hold on to.
+    """
+    notes = Apart().notes(plan.classes)
+    del notes[UNHELD]  # not known yet
     with pq.ParquetWriter(path, table_schema(False).with_metadata(notes), compression="zstd") as writer:
         for group in _grouped(tables):
             writer.write_table(group)
         if watch.frames < 2:
             raise Unusable(InputError("a single frame: nothing follows it", todo="give a video of two frames or more"))
+        writer.add_key_value_metadata({UNHELD: str(sum(unheld)).encode()})
         if plan.smoothings:
             writer.add_key_value_metadata({NOTES: json.dumps(watch.to_json()).encode()})
 
@@ -108,9 +112,13 @@ def _tables(
     ask: Callable[[np.ndarray], np.ndarray],
     batch_size: int,
     watch: Watch,
+    unheld: list[int],
     tick: Callable[[int | None], None],
 ) -> Iterator[pa.Table]:
-    """The rows of a video, some frames at a time; those of controls come last, so that frames follow each other."""
+    """The rows of a video, some frames at a time; those of controls come last, so that frames follow each other.
+
+    ``unheld`` is told how many frames had nothing to hold on to.
+    """
     frames = show_frames(plan.model, video.path, plan.controls, plan.count)
     items = ((seen._replace(views=[]), seen.views) for seen in frames)  # views must not wait for their rows
     answers = in_batches(items, ask, batch_size, getattr(plan.model, "at_once", 1))
@@ -119,6 +127,7 @@ def _tables(
     while chunk := list(islice(answers, CHUNK)):
         for seen, scores in chunk:
             _check(plan, video, seen, scores)
+        unheld.append(sum(not seen.held for seen, _ in chunk))
         first = chunk[0][1][0].copy() if first is None else first
         if plan.smoothings:
             for p in probabilities_and_evidence(np.stack([scores[0] for _, scores in chunk]), plan.kind)[0]:
