@@ -130,9 +130,9 @@ def test_an_adaptive_average_asks_about_close_views_alone():
     close = margins < np.median(margins)
     np.testing.assert_allclose(adaptive(views)[close], full(views)[close], rtol=1e-6)
     np.testing.assert_array_equal(adaptive(views)[~close], plain(views[:, 2:-2, 2:-2])[~close])
-    assert adaptive.windows_per_view == 1 + 3 * close.mean()
+    assert adaptive.windows_per_view == pytest.approx(1 + 3 * close.mean())
     adaptive(views[:1])
-    assert len(adaptive.asked) == 2
+    assert len(adaptive.asked) == 3
 
 
 def test_below_the_margin_lies_the_share_of_what_flips():
@@ -143,7 +143,7 @@ def test_below_the_margin_lies_the_share_of_what_flips():
         below = margins[flips] < margin_holding(margins, flips, share)
         assert share <= below.mean() < share + 2 / flips.sum()
     assert margin_holding(margins, np.zeros_like(flips), 0.9) == 0
-    with pytest.raises(InputError, match="a share can't be 0.0"):
+    with pytest.raises(InputError, match="a share can't be 0"):
         margin_holding(margins, flips, 0.0)
 
 
@@ -251,7 +251,7 @@ def test_an_audit_records_the_windows_and_does_not_go_on_with_others(tmp_path):
     averaged = with_phase_average(plain, phases=2, stride_px=STRIDE)
     audit = sh.audit(averaged, samples, **options)
     assert audit.model["view_size"] == [20, 28]
-    assert any("(-2, 0) × (-2, 0)" in remark for remark in audit.remarks)
+    assert any("(-2, 0) × (-2, 0)" in warning for warning in audit.warnings)
     assert audit.controls["still"]["p_top1_change"].value == 0
     run = json.loads((tmp_path / "audit/run.json").read_text())
     assert run["settings"]["phase_average"]["offsets_px"] == [[-2, -2], [-2, 0], [0, -2], [0, 0]]

@@ -1,7 +1,8 @@
 """Which windows to average, by what it brings: the few that leave fewest flips, chosen on some images, told on others.
 
 Equally spaced phases are best against the grid alone. With the border, and with a budget of three windows or five, what
-is best is measured: every window is asked about once, and subsets are compared in arithmetic.
+is best is measured: every window is asked about once, and subsets are compared in arithmetic. Neighbouring windows are
+worth trying: of n in a row, one step replaces one, so the mean changes by 1/n of what n steps do to the plain answer.
 """
 
 from collections.abc import Sequence
@@ -117,14 +118,15 @@ def choose_phases(
     choosing, telling = np.split(np.random.default_rng(seed).permutation(images), [images // 2])
 
     def cost(windows: Sequence[int]) -> tuple[float, float]:
-        flips, changes = _steps(answers[choosing][:, :, windows], scores)
+        flips, changes = one_pixel_steps(answers[choosing][:, :, windows].mean(axis=2), scores)
         return (float(flips.mean()) if by == "flips" else 0.0), float(changes.mean())
 
     taken = [list(offsets_px).index(HOME)]
     while len(taken) < min(most, len(offsets_px)):
         rest = (window for window in range(len(offsets_px)) if window not in taken)
         taken.append(min(rest, key=lambda window: cost([*taken, window])))
-    told = [_steps(answers[telling][:, :, taken[:count]], scores) for count in range(1, len(taken) + 1)]
+    means = (answers[telling][:, :, taken[:count]].mean(axis=2) for count in range(1, len(taken) + 1))
+    told = [one_pixel_steps(mean, scores) for mean in means]
     counts = np.full(len(telling), float(told[0][0].shape[1]))
     return PhaseChoice(
         tuple(offsets_px[window] for window in taken),
@@ -134,13 +136,18 @@ def choose_phases(
     )
 
 
-def _steps(answers: Answers, scores: Scores) -> tuple[Bool[np.ndarray, "image pair"], Float[np.ndarray, "image pair"]]:
-    """Whether the top class of the windows' mean changes from a pair's first view to its second, and by how much its
-    probability does."""
-    means = answers.mean(axis=2, dtype=np.float64)
-    images, views, classes = means.shape
-    chances, _ = probabilities_and_evidence(means.reshape(-1, classes), scores)
+def one_pixel_steps(
+    answers: Float[np.ndarray, "image view score"], scores: Scores
+) -> tuple[Bool[np.ndarray, "image pair"], Float[np.ndarray, "image pair"]]:
+    """Whether the top class changes from a pair's first view to its second, and by how much its probability does.
+
+    Args:
+        answers: Views 2 i and 2 i + 1 are a pair.
+        scores: What they are.
+    """
+    images, views, classes = answers.shape
+    chances, _ = probabilities_and_evidence(answers.reshape(-1, classes), scores)
     pairs = chances.reshape(images, views // 2, 2, classes)
-    top: Int[np.ndarray, "image pair step"] = means.argmax(axis=2).reshape(images, -1, 2)
+    top: Int[np.ndarray, "image pair step"] = answers.argmax(axis=2).reshape(images, -1, 2)
     held = np.take_along_axis(pairs, top[..., :1, None], axis=3)[..., 0]
     return top[..., 0] != top[..., 1], np.abs(held[..., 0] - held[..., 1])
