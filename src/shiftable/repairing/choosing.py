@@ -24,9 +24,9 @@ class Limits:
         max_accuracy_loss: By how much the accuracy may fall, 0 to 1; where labels are known.
     """
 
-    budget: float = 1.1
-    min_agreement: float = 0.9
-    max_accuracy_loss: float = 0.02
+    budget: float | int = 1.1
+    min_agreement: float | int = 0.9
+    max_accuracy_loss: float | int = 0.02
 
     def exceeded(self, candidate: Candidate) -> str | None:
         """What is too much of a candidate, in words; None if it keeps to the limits.

@@ -67,7 +67,7 @@ class Bench:
         """So many more audits are to come, and others of so many images."""
         self.shown[1] += audits * len(self.samples) + images
 
-    def measure(self, name: str, plan: Plan, budget: float = 1.0) -> Candidate:
+    def measure(self, name: str, plan: Plan, budget: float | int = 1.0) -> Candidate:
         """What a plan brings and costs.
 
         Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -36,13 +36,14 @@ def operated_net(
     Raises:
         InputError: If the model is no PyTorch net, or its net can't be operated on so.
     """
-    if not hasattr(model, "net"):
-        raise InputError("surgery is for PyTorch nets", where=model.spec, todo="open the net it was made from")
     from shiftable.models.other_net import plain
+    from shiftable.models.torch_model import TorchModel
     from shiftable.surgery.editing import operate
     from shiftable.surgery.matching import match_moments
 
-    given: Any = plain(model)
+    if not isinstance(model, TorchModel):
+        raise InputError("surgery is for PyTorch nets", where=model.spec, todo="open the net it was made from")
+    given = plain(model)
     batches = [
         given.inputs(np.stack(views[at : at + given.batch_size])) for at in range(0, len(views), given.batch_size)
     ]

@@ -28,9 +28,6 @@ PHASES = (2, 4)
 STRIDE_IMAGES = 4
 """How many images a stride that can't be seen is looked for with."""
 
-USUAL_STRIDE = 32
-"""The total stride of most classifiers, where nobody can tell."""
-
 
 @dataclass(frozen=True)
 class Proposed:
@@ -61,16 +58,16 @@ class Proposed:
 def room_of(model: Model) -> int | None:
     """How much larger than the model's view those are that all candidates are shown, in px; None if it crops nothing.
 
-    A seventh of the view, as usual preprocessing leaves; a total stride at least, for windows at all its phases; and a
-    multiple of 4, as `with_phase_average` takes it.
+    A seventh of the view, as usual preprocessing leaves; a total stride at least, where one can be seen, for windows at
+    all its phases; and a multiple of 4, as `with_phase_average` takes it.
     """
     if model.preprocessing.crop in LETTERBOXES:
         return None
     try:
         stride = max(total_stride(model))
     except InputError:
-        stride = USUAL_STRIDE
-    room = max(round(min(model.view_size) * (USUAL_SHARE - 1)), min(stride, USUAL_STRIDE))
+        stride = 0
+    room = max(round(min(model.view_size) * (USUAL_SHARE - 1)), stride)
     return -(-room // 4) * 4
 
 
@@ -78,7 +75,7 @@ def propose(
     model: Model,
     samples: Sequence[Sample],
     room_px: int | None,
-    budget: float,
+    budget: float | int,
     margins: Callable[[], Float[np.ndarray, "view"]] | None = None,
     polyphase: bool = False,
 ) -> Proposed:

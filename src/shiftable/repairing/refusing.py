@@ -1,6 +1,6 @@
 """When a repair is refused: slips in what was asked, nothing to repair, nothing that helps, too few images to tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, log
 
 from shiftable.auditing import Audit
@@ -49,8 +49,21 @@ def refuse_steady(before: Audit, model: Model) -> None:
         )
 
 
-def nothing_chosen(candidates: Sequence[Candidate], limits: Limits, model: Model) -> InputError:
-    """Why nothing was chosen, naming what came closest."""
+def nothing_chosen(
+    candidates: Sequence[Candidate], left_out: Mapping[str, str], limits: Limits, model: Model
+) -> InputError:
+    """Why nothing was chosen, naming what came closest.
+
+    Args:
+        candidates: What was measured.
+        left_out: What was not, and why.
+        limits: What was allowed.
+        model: The model.
+    """
+    if not candidates:
+        name, why = next(((name, why) for name, why in left_out.items() if "times as long" in why), ("", ""))
+        said = f"nothing comes near the budget: {name} {why}" if name else "there is nothing that can be done to it"
+        return InputError(said, where=model.spec, todo="see shiftable repair --dry-run, or raise --budget")
     near = closest(candidates, limits)
     if near is not None:
         raised = max(ceil(100 * near.time_ratio.value) / 100, limits.budget)
@@ -61,7 +74,7 @@ def nothing_chosen(candidates: Sequence[Candidate], limits: Limits, model: Model
             todo=f"give --budget {raised:g}" if near.time_ratio.value > limits.budget else "lower --min-agreement",
         )
     best = max(candidates, key=lambda each: each.flips_removed.value, default=None)
-    needed = best and images_needed(best.flips_removed)
+    needed = None if best is None else images_needed(best.flips_removed)
     if best is None or needed is None:
         return InputError("no repair makes it steadier", where=model.spec, todo="see shiftable explain")
     gain = best.flips_removed

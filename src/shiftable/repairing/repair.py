@@ -18,7 +18,6 @@ from shiftable.auditing.record import write_json
 from shiftable.data import Sample, find_samples
 from shiftable.errors import InputError
 from shiftable.models import Model, open_model
-from shiftable.models.repaired_folder import PLAN
 from shiftable.repairing.candidates import Candidate
 from shiftable.repairing.choosing import Limits, choose
 from shiftable.repairing.export import write_repaired
@@ -76,7 +75,7 @@ class Repair:
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values, without the folder; the audits are in theirs."""
         return {
-            "model": self.plan.source.spec,
+            "model": self.comparison.audits[0].audit.model["spec"],
             "settings": dict(self.settings),
             "verified": self.verified.to_json(),
             "steps": [each.name for each in self.steps],
@@ -91,10 +90,10 @@ class Repair:
 def repair(
     model: Model | str,
     images: str | Path | Sequence[Sample],
-    budget: float = 1.1,
+    budget: float | int = 1.1,
     *,
-    min_agreement: float = 0.9,
-    max_accuracy_loss: float = 0.02,
+    min_agreement: float | int = 0.9,
+    max_accuracy_loss: float | int = 0.02,
     motion: str = "crop",
     walk: str = "pairs",
     walks: int | None = None,
@@ -184,7 +183,7 @@ def repair(
         look_at(*asked)
     choice = choose(candidates, limits, bench.measure, lambda one, other: bench.removed(one.plan, other.plan))
     if not choice.steps:
-        raise nothing_chosen(candidates, limits, opened)
+        raise nothing_chosen(candidates, left_out, limits, opened)
     best = choice.steps[-1]
     net = bench.net(best.plan)
     after = carry_out(opened, best.plan, net)
@@ -201,7 +200,6 @@ def repair(
         after = write_repaired(opened, found.plan, folder, net=net, overwrite=True)
     except InputError as error:  # after all the work: what was found is kept
         found = replace(found, remarks=(*found.remarks, f"the model was not written: {error}"))
-        write_json(folder / PLAN, found.plan.to_json())
     write_json(folder / RECORD, found.to_json())
     if not out:
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
