@@ -23,7 +23,7 @@ from shiftable.auditing.scoring import probabilities_and_evidence
 from shiftable.engine import in_batches
 from shiftable.errors import InputError
 from shiftable.models import Model, Preprocessing
-from shiftable.models.preprocessing import LETTERBOXES, CropSelection, Size
+from shiftable.models.preprocessing import CropSelection, Size
 from shiftable.models.protocol import Scores, Task
 from shiftable.repairing.crop_selection import enough
 from shiftable.repairing.strides import both, total_stride
@@ -58,6 +58,7 @@ class PhaseAveraged:
             side comes in on the other.
         only_below: The margin, in logits (of probabilities, in log-odds), from which on the answer to the plain view is
             given as it is.
+        remarks: What a reader of its audit must know: the model's, and what is averaged.
     """
 
     model: Model
@@ -66,6 +67,7 @@ class PhaseAveraged:
     room_px: Size = (0, 0)
     around: Around = "picture"
     only_below: float = inf
+    remarks: tuple[str, ...] = ()
     asked: list[tuple[int, int]] = field(init=False, default_factory=list, repr=False, compare=False)
     """(views, windows) of every call so far. A list, for audits may call from several threads."""
 
@@ -175,11 +177,6 @@ class PhaseAveraged:
         return {**self.model.settings, "phase_average": phases}
 
     @property
-    def remarks(self) -> tuple[str, ...]:
-        """The model's, and one that says what is averaged."""
-        return *getattr(self.model, "remarks", ()), _told(self.offsets_px, self.around, self.only_below)
-
-    @property
     def score_step(self) -> float | None:
         """Means of n answers lie n times closer together."""
         step: float | None = getattr(self.model, "score_step", None)
@@ -249,9 +246,10 @@ def with_phase_average(
         offsets = tuple((int(down), int(right)) for down, right in offsets_px)
     _check_windows(offsets, model, only_below)
     fields = model.preprocessing
+    remarks = (*getattr(model, "remarks", ()), _told(offsets, around, only_below))
     if around == "circle":
-        return PhaseAveraged(model, fields, offsets, around=around, only_below=only_below)
-    if fields.crop in LETTERBOXES:
+        return PhaseAveraged(model, fields, offsets, around=around, only_below=only_below, remarks=remarks)
+    if not fields.cuts:
         raise InputError(
             "its images are letterboxed, so a larger view would show them larger",
             where=model.spec,
@@ -261,9 +259,13 @@ def with_phase_average(
     room = cast(
         Size, tuple(-(-max(2 * max(map(abs, along)), room_px) // 4) * 4 for along in zip(*offsets, strict=True))
     )
-    larger = PhaseAveraged(model, fields, offsets, room, around, only_below)
-    seen = fields.crop.larger(larger.view_size) if isinstance(fields.crop, CropSelection) else larger.view_size
-    return replace(larger, preprocessing=replace(fields, resize_px=enough(fields.resize_px, seen)))
+    averaged = PhaseAveraged(model, fields, offsets, room, around, only_below, remarks)
+    seen = averaged.view_size
+    resize_px = enough(fields.resize_px, fields.crop.larger(seen) if isinstance(fields.crop, CropSelection) else seen)
+    if resize_px == fields.resize_px:
+        return averaged
+    larger = f"images are resized to {resize_px} px instead of {fields.resize_px} px, so objects are larger"
+    return replace(averaged, preprocessing=replace(fields, resize_px=resize_px), remarks=(*remarks, larger))
 
 
 def phase_offsets(phases: Size, stride_px: Size, where: object = "phases") -> tuple[Offset, ...]:
