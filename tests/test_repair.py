@@ -278,8 +278,8 @@ def test_a_stopped_repair_goes_on_and_ends_in_the_same(tmp_path):
 
 
 def test_another_repair_is_not_overwritten_unasked(tmp_path):
-    images = noise(6)
-    repair(jumping(), images, **UNTIMED, walks=2, out=tmp_path)
+    images = noise(12)
+    repair(jumping(), images, **UNTIMED, walks=1, out=tmp_path)
     with pytest.raises(InputError, match=r"another repair.*walks"):
         repair(jumping(), images, **UNTIMED, walks=3, out=tmp_path)
     (tmp_path / "mine.txt").write_text("stays")
@@ -288,9 +288,14 @@ def test_another_repair_is_not_overwritten_unasked(tmp_path):
 
 
 def test_few_images_are_used_twice_and_it_is_said():
-    _, found = repair(jumping(), noise(6), **UNTIMED, walks=1)
+    _, found = repair(jumping(), noise(12), **UNTIMED, walks=1)
     assert any("chosen by" in remark for remark in found.remarks)
-    assert found.settings["choosing"] == found.settings["proving"] == 6
+    assert found.settings["choosing"] == found.settings["proving"] == 12
+
+
+def test_how_many_images_would_tell_is_said():
+    with pytest.raises(InputError, match=r"too few images to tell: crop .* give about \d+ images"):
+        repair(jumping(), noise(3), **UNTIMED, walks=1)
 
 
 def test_a_model_that_nothing_names_is_given_back_but_not_written(done):
