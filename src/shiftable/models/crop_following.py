@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -102,11 +101,10 @@ def frame_viewer(
     crop = preprocessing.crop
     if not isinstance(crop, CropSelection):
         return lambda frame: (deployed_view(frame, preprocessing, view_size), True)
-    sizes = {"selection": crop, "resize_px": preprocessing.resize_px, "view_size": view_size}
-    choose = Follower(**sizes) if crop.follow and crop.looks else partial(select, **sizes)
+    follower = Follower(crop, preprocessing.resize_px, view_size) if crop.follow and crop.looks else None
 
     def view(frame: UInt8[np.ndarray, "height width 3"]) -> tuple[UInt8[np.ndarray, "tall wide 3"], bool]:
-        chosen = choose(frame)
+        chosen = follower(frame) if follower else select(frame, crop, preprocessing.resize_px, view_size)
         piece = cut(frame, chosen)
         shown = resize(piece, view_size, preprocessing.resampler, preprocessing.antialias, preprocessing.library)
         return shown, chosen.found or not crop.looks
