@@ -165,7 +165,8 @@ OVER_INVARIANCE = Study(
     (
         "Six classes are the six arrangements of the same three parts. After training on pictures whose whole stands "
         "within 2 px of the middle, parts move: all together, one away from the others, two towards each other's "
-        "places (there, at 12 px, the class is another one). Answers and features are held against the size of the change.",
+        "places (there, at 12 px, the class is another one). Answers and features are held against the size of the "
+        "change.",
     ),
     "Sabour, Frosst & Hinton 2017: pooling throws away where parts are. Azulay & Weiss 2019 ask for invariance; the "
     "balance is outer invariance with inner equivariance.",
