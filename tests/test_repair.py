@@ -282,6 +282,8 @@ def test_another_repair_is_not_overwritten_unasked(tmp_path):
     repair(jumping(), images, **UNTIMED, walks=1, out=tmp_path)
     with pytest.raises(InputError, match=r"another repair.*walks"):
         repair(jumping(), images, **UNTIMED, walks=3, out=tmp_path)
+    _, other = repair(jumping(), images, 500, walks=1, out=tmp_path)  # other limits: the same measurements serve
+    assert other.settings["budget"] == 500
     (tmp_path / "mine.txt").write_text("stays")
     repair(jumping(), images, **UNTIMED, walks=3, out=tmp_path, overwrite=True)
     assert (tmp_path / "mine.txt").read_text() == "stays"

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.models import Model
-from shiftable.models.preprocessing import LETTERBOXES, CropSelection, Size
+from shiftable.models.preprocessing import CropSelection, Size
 from shiftable.repairing.candidates import Candidate, parts_of
 from shiftable.repairing.choosing import Limits
 from shiftable.repairing.crop_selection import USUAL_SHARE, with_stable_crop
@@ -61,7 +61,7 @@ def room_of(model: Model) -> int | None:
     A seventh of the view, as usual preprocessing leaves; a total stride at least, where one can be seen, for windows at
     all its phases; and a multiple of 4, as `with_phase_average` takes it.
     """
-    if model.preprocessing.crop in LETTERBOXES:
+    if not model.preprocessing.cuts:
         return None
     try:
         stride = max(total_stride(model))

@@ -15,12 +15,13 @@ from jaxtyping import Float
 from shiftable.auditing import Audit, Comparison, read_parts
 from shiftable.auditing.preparing import Labels
 from shiftable.auditing.record import write_json
-from shiftable.data import Sample, find_samples
+from shiftable.data import Sample
 from shiftable.errors import InputError
 from shiftable.models import Model, open_model
 from shiftable.repairing.candidates import Candidate
 from shiftable.repairing.choosing import Limits, choose
 from shiftable.repairing.export import write_repaired
+from shiftable.repairing.frames import find_images, is_video
 from shiftable.repairing.measuring import MEASURED, Bench
 from shiftable.repairing.parting import labelled, split
 from shiftable.repairing.plan import Plan, source_of
@@ -35,7 +36,7 @@ COUNT = 200
 WALKS = 8
 """Pairs of views of an image, where nobody says."""
 
-RECORD, ASKED = "repair.json", "asked.json"
+RECORD, ASKED, FRAMES = "repair.json", "asked.json", "frames"
 
 OWN = (RECORD, MEASURED, BEFORE, AFTER, "video-before", "video-after", "plan.json", "crop.json", "comparison.json",
        "report.html", "figures")  # fmt: skip
@@ -148,19 +149,24 @@ def repair(
     if opened.task != "classify":
         raise InputError(f"its task is {opened.task!r}, and classifiers are repaired", where=opened.spec,
                          todo="with_stable_crop holds any model's crop")  # fmt: skip
-    samples = labelled(find_samples(images, count) if isinstance(images, str | Path) else list(images)[:count],
-                        labels, opened)  # fmt: skip
-    tuning = find_samples(tune_images) if isinstance(tune_images, str | Path) else list(tune_images or ())
-    parts, remarks = split(samples, tuning, finetune)
     walks_of = {"motion": motion, "walk": walk, "walks": walks or WALKS if walk == "pairs" else None, "seed": seed}
-    settings = {
-        "budget": budget, "min_agreement": min_agreement, "max_accuracy_loss": max_accuracy_loss, **walks_of,
-        "images": str(images) if isinstance(images, str | Path) else None, "listed": len(samples),
-        "choosing": len(parts.choosing), "proving": len(parts.proving), "tuning": len(parts.tuning),
-        "labels": str(labels) if isinstance(labels, str | Path) else None, "finetune": finetune,
-        "tune_images": str(tune_images) if isinstance(tune_images, str | Path) else None, "polyphase": polyphase,
+    asked = {
+        "model": Plan(source_of(opened)).to_json()["source"], **walks_of, "images": _named(images), "count": count,
+        "labels": _named(labels), "finetune": finetune, "tune_images": _named(tune_images),
     }  # fmt: skip
-    folder = _opened(out, {"model": Plan(source_of(opened)).to_json()["source"], **settings}, overwrite)
+    folder = _opened(out, asked, overwrite)
+    filmed = is_video(images)
+    samples = find_images(images, folder / MEASURED / FRAMES, count)
+    parts, remarks = split(labelled(samples, labels, opened), find_images(tune_images or (), None, None), finetune)
+    if filmed:
+        video = video or str(images)
+        remarks.append(f"the images are {len(samples)} frames of one video, which are alike: intervals are too short")
+    settings = {
+        **{name: value for name, value in asked.items() if name not in ("model", "count")},
+        "budget": budget, "min_agreement": min_agreement, "max_accuracy_loss": max_accuracy_loss,
+        "polyphase": polyphase, "video": _named(video), "out": _named(out), "listed": len(samples),
+        "choosing": len(parts.choosing), "proving": len(parts.proving), "tuning": len(parts.tuning),
+    }  # fmt: skip
     bench = Bench(opened, parts.choosing, parts.tuning, walks_of, room_of(opened), folder, progress)
     bench.expect(1, 2 * len(parts.proving))
     before = bench.audited(Plan())
@@ -178,9 +184,9 @@ def repair(
 
     for name, plan in proposed.plans.items():
         look_at(name, plan)
-    if finetune and (asked := tuned(candidates, limits, finetune, seed)):
+    if finetune and (more := tuned(candidates, limits, finetune, seed)):
         bench.expect(1)
-        look_at(*asked)
+        look_at(*more)
     choice = choose(candidates, limits, bench.measure, lambda one, other: bench.removed(one.plan, other.plan))
     if not choice.steps:
         raise nothing_chosen(candidates, left_out, limits, opened)
@@ -204,6 +210,11 @@ def repair(
     if not out:
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return after, found
+
+
+def _named(source: object) -> str | None:
+    """A path as it was given; None of what was handed over in Python."""
+    return str(source) if isinstance(source, str | Path) else None
 
 
 def _margins(audit: Audit) -> Float[np.ndarray, "view"]:

@@ -1,5 +1,6 @@
 """The proof: the same walks over images that nothing was chosen by, before and after."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,11 @@ from shiftable.auditing import Audit, Comparison, audit, compare
 from shiftable.data import Sample
 from shiftable.models import Model
 from shiftable.repairing.candidates import Candidate, measured
-from shiftable.repairing.measuring import Bench
+from shiftable.repairing.measuring import MEASURED, Bench, key
 from shiftable.repairing.plan import Plan, repaired
 
-BEFORE, AFTER, CROPPED = "before", "after", "measured/cropped"
-"""The audits' folders."""
+BEFORE, AFTER, CROPPED, VIDEO, PROVED = "before", "after", f"{MEASURED}/cropped", "video", "proved"
+"""The audits' folders, and the file that says of which plan."""
 
 
 def verify(bench: Bench, chosen: Candidate, after: Model, samples: Sequence[Sample]) -> tuple[Candidate, Comparison]:
@@ -32,6 +33,7 @@ def verify(bench: Bench, chosen: Candidate, after: Model, samples: Sequence[Samp
     """
     plan = chosen.plan
     before = repaired(bench.model, centred(plan))
+    _forget_others(bench.folder, key(plan))
     first = bench.audit(before, samples, bench.folder / BEFORE, controls=True)
     last = bench.audit(after, samples, bench.folder / AFTER, controls=True)
     alike = None
@@ -42,6 +44,15 @@ def verify(bench: Bench, chosen: Candidate, after: Model, samples: Sequence[Samp
     elif plan.crop is not None:
         alike = last
     return measured(chosen.name, plan, first, last, chosen.time_ratio, alike), compare([first, last])
+
+
+def _forget_others(folder: Path, name: str) -> None:
+    """Delete the proof of another plan: the same measurements, under other limits, may give another choice."""
+    proved = folder / MEASURED / PROVED
+    if proved.exists() and proved.read_text(encoding="utf-8") != name:
+        for each in (BEFORE, AFTER, CROPPED, f"{VIDEO}-{BEFORE}", f"{VIDEO}-{AFTER}"):
+            shutil.rmtree(folder / each, ignore_errors=True)
+    proved.write_text(name, encoding="utf-8")
 
 
 def centred(plan: Plan) -> Plan:
@@ -64,7 +75,7 @@ def compare_videos(before: Model, after: Model, videos: str | Path, folder: Path
         seed: Of everything drawn at random.
     """
     found = [
-        audit(model, str(videos), motion="video", out=folder / f"video-{name}", seed=seed)
+        audit(model, str(videos), motion="video", out=folder / f"{VIDEO}-{name}", seed=seed)
         for name, model in ((BEFORE, before), (AFTER, after))
     ]
     return found[0], found[1]

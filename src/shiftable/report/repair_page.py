@@ -297,7 +297,7 @@ def command(repair: Repair) -> str | None:
     words = ["shiftable", "repair", repair.plan.source.spec, settings["images"], "--images", settings["listed"]]
     for name in ("budget", "min_agreement", "max_accuracy_loss", "motion", "walk", "walks", "labels", "finetune",
                  "tune_images", "seed"):  # fmt: skip
-        if settings[name] not in (None, False, ""):
+        if settings[name]:
             words += [f"--{name.replace('_', '-')}", settings[name]]
     words += ["--polyphase"] if settings["polyphase"] else []
     return shlex.join(map(str, words))
