@@ -9,6 +9,7 @@ from shiftable.cli.audit_command import audit
 from shiftable.cli.bias_command import bias
 from shiftable.cli.compare_command import compare
 from shiftable.cli.explain_command import explain
+from shiftable.cli.repair_command import repair
 from shiftable.cli.study_command import study
 from shiftable.cli.tiles_command import tiles
 from shiftable.cli.trace_command import trace
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (audit, trace, compare, explain, tiles, bias, study):
+for command in (audit, trace, compare, explain, repair, tiles, bias, study):
     app.command()(command)
 
 
