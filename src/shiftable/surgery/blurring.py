@@ -114,44 +114,65 @@ def moments(
         handlers: How its sites are carried out meanwhile; those that are missing, as they are.
         sites: Whose.
     """
-    sums: dict[Key, _Sums] = {}
+    sums: dict[Key, Sums] = {}
 
     def measured(handler: Handler, operation: Operation) -> Any:
         answer = handler(operation)
         if not _half_way(operation):
             given, key = answer[0] if isinstance(answer, tuple) else answer, operation.call.key
-            sums[key] = _Sums.of(given, _channel_axis(operation.site)).with_more(sums.get(key))
+            sums[key] = Sums.of(given, _channel_axis(operation.site)).with_more(sums.get(key))
         return answer
 
     measuring = {site: partial(measured, handlers.get(site, as_is)) for site in sites}
     with torch.no_grad(), intercepted(net, {**handlers, **measuring}):
         for batch in batches:
             net(batch)
-    return {key: Moments(each.mean, (each.squares / each.count).sqrt()) for key, each in sums.items()}
+    return {key: each.moments() for key, each in sums.items()}
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Of every channel: how many positions, their mean, and the sum of the squares of what differs from it."""
+class Sums:
+    """What moments are made of, batch by batch.
+
+    Args:
+        count: How many positions there are in each channel.
+        mean: Of every channel.
+        squares: The sum of the squares of what differs from it.
+    """
 
     count: int
     mean: Tensor
     squares: Tensor
 
     @classmethod
-    def of(cls, map: Tensor, axis: int) -> "_Sums":
+    def of(cls, map: Tensor, axis: int) -> "Sums":
+        """Of one map.
+
+        Args:
+            map: A batch of it.
+            axis: The channels'.
+        """
         others = [each for each in range(map.ndim) if each != axis % map.ndim]
         count = map.numel() // map.shape[axis]
         variance, mean = torch.var_mean(map.float(), others, correction=0)
         return cls(count, mean, variance * count)
 
-    def with_more(self, more: "_Sums | None") -> "_Sums":
-        """Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979."""
+    def with_more(self, more: "Sums | None") -> "Sums":
+        """Together with others, by Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
+        sample variances", 1979.
+
+        Args:
+            more: The others.
+        """
         if more is None:
             return self
         count, apart = self.count + more.count, more.mean - self.mean
         squares = self.squares + more.squares + apart**2 * (self.count * more.count / count)
-        return _Sums(count, self.mean + apart * (more.count / count), squares)
+        return Sums(count, self.mean + apart * (more.count / count), squares)
+
+    def moments(self) -> Moments:
+        """Of all that was counted."""
+        return Moments(self.mean, (self.squares / self.count).sqrt())
 
 
 def _carried_out(operation: Operation, low_pass: LowPass, filtered: Callable[[Operation], Tensor]) -> Any:
