@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shiftable.layers.filtering import per_axis
 from shiftable.layers.polyphase import AdaptivePolyphase2d
 
 
@@ -94,7 +93,11 @@ class PolyphaseConv2d(nn.Conv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, "circular", device, dtype
         )  # fmt: skip
-        self.pick = AdaptivePolyphase2d(self.stride, norm=norm, taps=taps, device=device)
+        self.pick = AdaptivePolyphase2d(self.stride, norm=norm, taps=taps, device=device, dtype=dtype)
+
+    def _own(self) -> Sequence[int]:
+        """The padding along y and x; 0 for "valid", and "same" comes with stride 1 only."""
+        return (0, 0) if isinstance(self.padding, str) else self.padding
 
     def forward(  # type: ignore[override]
         self, image: Tensor, phase: Tensor | None = None, with_phase: bool = False
@@ -106,6 +109,6 @@ class PolyphaseConv2d(nn.Conv2d):
             phase: (image), of a branch beside it; None: the strongest.
             with_phase: Whether to give the phase too, for the branches beside it.
         """
-        image = wrapped(image, self.kernel_size, per_axis(self.padding, 2, "padding", 0), self.dilation)
+        image = wrapped(image, self.kernel_size, self._own(), self.dilation)
         dense = functional.conv2d(image, self.weight, self.bias, 1, 0, self.dilation, self.groups)
         return subsampled(self.pick, dense, phase, with_phase)

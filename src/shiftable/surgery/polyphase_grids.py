@@ -13,6 +13,7 @@ from math import lcm
 from typing import Any
 
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from shiftable.layers.polyphase_conv import PolyphaseConv2d
@@ -63,8 +64,8 @@ class Grids:
 class _Grid:
     """Positions that a map has. It may turn out to be the same as another one."""
 
-    def __init__(self, parent: "_Grid | None" = None, stride: Pair = (1, 1), name: str = "") -> None:
-        self.parent, self.stride, self.name = parent, stride, name
+    def __init__(self, parent: "_Grid | None" = None, stride: Pair = (1, 1)) -> None:
+        self.parent, self.stride = parent, stride
         self.same: _Grid | None = None
 
     @property
@@ -97,7 +98,9 @@ class _Walk:
             name for name, module in net.named_modules() if isinstance(module, CircularMaxPool2d | CircularAvgPool2d)
         }
         self.strides = {
-            name: module.pick.stride for name, module in net.named_modules() if isinstance(module, POLYPHASE)
+            name: (module.pick.stride[0], module.pick.stride[1])
+            for name, module in net.named_modules()
+            if isinstance(module, POLYPHASE)
         }
         self.travel = Travel(inputs)
         self.crossed: dict[int, _Grid] = {}  # by number of the crossing
@@ -106,33 +109,38 @@ class _Walk:
         self.breaks: list[str] = []
         self._known: MutableMapping[Tensor, _Grid] = WeakTensorKeyDictionary()
         self._known[inputs] = _Grid()
+        self._written: dict[StorageWeakRef, _Grid] = {}
 
     def visit(self, call: Call) -> Any:
         maps = self._maps([call.args, call.kwargs])
-        grids, sizes = (
-            [self._known[each] for each in maps if each in self._known],
-            [s.size for s in self._standing(maps)],
-        )
+        grids = [grid for each in maps if (grid := self._grid(each)) is not None]
+        sizes = [standing.size for standing in self._standing(maps)]
         number = len(self.travel.crossings)
         answer = self.travel.visit(call)
-        given = self._maps(answer)
-        if not grids or not given:
+        if not grids:
             return answer
         owner = next((name for name in self.strides if f"{call.key.module}.".startswith(f"{name}.")), None)
         if owner is not None:
-            grid = self.polyphase.setdefault(owner, _Grid(grids[0], self.strides[owner], owner))
-        elif len(self.travel.crossings) > number:
-            grid = self.crossed[number] = _Grid(grids[0], self.travel.crossings[number].window.stride, call.key.module)
-            self._look(call, answer)
+            grid = self.polyphase.setdefault(owner, _Grid(grids[0], self.strides[owner]))
         else:
-            grid = self._meeting(call, grids)
             self._look(call, answer)
-            after = self._standing(given)[0].size
-            if after not in sizes and call.key.module not in self.known:
-                self._break(call, f"makes a map of {_by(after)} positions from one of {_by(sizes[0])}")
+            if len(self.travel.crossings) > number:
+                grid = self.crossed[number] = _Grid(grids[0], self.travel.crossings[number].window.stride)
+            else:
+                grid = self._meeting(call, grids)
+        given = self._maps(answer)
         for each in given:
             self._known[each] = grid
+        if call.function._schema.is_mutable and isinstance(call.argument(0), Tensor):  # a part of what it views
+            self._written[StorageWeakRef(call.args[0].untyped_storage())] = grid  # type: ignore[no-untyped-call]
+        elif given and owner is None and grid in grids and call.key.module not in self.known:
+            after = self._standing(given)[0].size
+            if after not in sizes:
+                self._break(call, f"makes a map of {_by(after)} positions from one of {_by(sizes[0])}")
         return answer
+
+    def _grid(self, tensor: Tensor) -> _Grid | None:
+        return self._known.get(tensor) or self._written.get(StorageWeakRef(tensor.untyped_storage()))  # type: ignore[no-untyped-call]
 
     @contextmanager
     def watching(self, net: nn.Module) -> Iterator[None]:

@@ -5,29 +5,25 @@ Dokmanić, "Truly shift-invariant convolutional neural networks", CVPR 2021). Br
 which the first of them picks. What holds exactly holds in a circle only: so every window of the net goes round it.
 """
 
-import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import lcm
-from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from shiftable.errors import InputError
-from shiftable.layers.filtering import per_axis
-from shiftable.layers.polyphase_conv import PolyphaseConv2d
-from shiftable.layers.polyphase_pool import CircularAvgPool2d, CircularMaxPool2d, PolyphasePool2d
 from shiftable.layers.replacing import kind_of
-from shiftable.layers.same_padding import same_margin
 from shiftable.models.torch_model import as_scores
 from shiftable.surgery.calls import run
+from shiftable.surgery.circling import in_a_circle, looks_beyond, off_the_circle, polyphase
 from shiftable.surgery.edits import Edit
-from shiftable.surgery.polyphase_grids import Grids, Passed, grids_of
+from shiftable.surgery.phase_sharing import with_shared_phases
+from shiftable.surgery.polyphase_grids import Grids, grids_of
 from shiftable.surgery.sites import Site
-from shiftable.surgery.tracing import put, traced
+from shiftable.surgery.tracing import put
 from shiftable.surgery.windows import Pair
 
 TOLERANCE = 1e-3
@@ -96,10 +92,10 @@ def with_polyphase(net: nn.Module, targets: Mapping[Site, Edit], inputs: Tensor)
         site, why = next(iter(refused.items()))
         raise InputError(why, where=site, todo="leave it out, or choose another remedy")
     for name in _circular(net, taps, grids):
-        net = put(net, name, _in_a_circle(net.get_submodule(name)))
+        net = put(net, name, in_a_circle(net.get_submodule(name)))
     for name, length in taps.items():
-        net = put(net, name, _polyphase(net.get_submodule(name), length))
-    net = _with_shared_phases(net, [[site.name for site in group] for group in grids.groups if group[0].name in taps])
+        net = put(net, name, polyphase(net.get_submodule(name), length))
+    net = with_shared_phases(net, [[site.name for site in group] for group in grids.groups if group[0].name in taps])
     with _evaluating(net):
         _check(net, inputs[:1], grids.total_px, _exact_px(taps, grids))
     return net
@@ -147,12 +143,18 @@ def _refused(net: nn.Module, taps: Mapping[str, int], grids: Grids) -> dict[str,
             found[name] = why
         elif others:
             found[name] = f"its map meets that of {' and '.join(others)}, which has to take the same phase: name it too"
-        elif len(group) > 1 and passed[name] > 1:
+        elif site is not group[0]:
+            continue
+        elif len(group) > 1 and _all_alike(site):
+            found[name] = (
+                "its window covers the map, so its phases are alike, and the branches beside it have none to take"
+            )
+        elif len(group) > 1 and any(passed[each.name] > 1 for each in group):
             found[name] = "it is carried out more than once, beside another branch"
     if not found and taps:
         whole = [
             *grids.breaks,
-            *(why for each in grids.windows for why in _off_the_circle(net, each)),
+            *(why for each in grids.windows for why in off_the_circle(net.get_submodule(each.name), each)),
             *(
                 f"{name} is a {kind}, whose padding depends on the map's size: convert it, too"
                 for name in _circular(net, taps, grids)
@@ -178,144 +180,17 @@ def _not_convertible(net: nn.Module, site: Site) -> str | None:
     return None
 
 
-def _off_the_circle(net: nn.Module, passed: Passed) -> Iterator[str]:
-    """Why a layer does not give a map that goes on where it ends."""
-    kernel, stride, padding, dilation = _window(net.get_submodule(passed.name))
-    (rows, columns), after = passed.before, passed.after
-    if after == (1, 1) and all(
-        size == edge and not pad for size, edge, pad in zip(kernel, passed.before, padding, strict=True)
-    ):
-        return  # the whole map
-    if rows % stride[0] or columns % stride[1]:
-        yield f"{passed.name} gets {rows}×{columns} positions, no multiple of its stride {stride[0]}×{stride[1]}"
-    elif (rows // stride[0], columns // stride[1]) != after:
-        yield (
-            f"{passed.name} makes {after[0]}×{after[1]} positions of {rows}×{columns}, and not "
-            f"{rows // stride[0]}×{columns // stride[1]}: its padding is not half its window"
-        )
-    elif any(
-        (size - 1) * apart - pad > edge
-        for size, apart, pad, edge in zip(kernel, dilation, padding, passed.before, strict=True)
-    ):
-        yield f"the window of {passed.name} is larger than its map of {rows}×{columns} positions"
-
-
-def _window(module: nn.Module) -> tuple[tuple[int, ...], ...]:
-    """(kernel, stride, padding, dilation) of a layer, each (y, x)."""
-    given = module.__dict__
-    kernel = per_axis(given["kernel_size"], 2, "kernel size", 1)
-    dilation = per_axis(given.get("dilation", 1), 2, "dilation", 1)
-    stride = per_axis(given["stride"] or kernel, 2, "stride", 1)
-    if str(kind_of(module)).endswith("Same"):  # of a map whose size is a multiple of the stride
-        margins = (same_margin(*each) for each in zip(stride, kernel, stride, dilation, strict=True))
-        return kernel, stride, tuple(before for before, _ in margins), dilation
-    if given["padding"] == "same":
-        return (
-            kernel,
-            stride,
-            tuple((size - 1) * apart // 2 for size, apart in zip(kernel, dilation, strict=True)),
-            dilation,
-        )
-    return kernel, stride, per_axis(0 if given["padding"] == "valid" else given["padding"], 2, "padding", 0), dilation
+def _all_alike(site: Site) -> bool:
+    """Whether a pooling's window goes round the whole circle, so that only rounding tells its phases apart."""
+    window = site.window
+    axes = zip(window.kernel, window.stride, window.input_size, strict=True)
+    return window.kind != "convolution" and any(step > 1 and kernel >= size for kernel, step, size in axes)
 
 
 def _circular(net: nn.Module, taps: Mapping[str, int], grids: Grids) -> list[str]:
     """The other layers that look beyond the map's edge."""
     names = dict.fromkeys(each.name for each in grids.windows if each.name not in taps)
-    return [name for name in names if _looks_beyond(net.get_submodule(name))]
-
-
-def _looks_beyond(module: nn.Module) -> bool:
-    kernel, stride, padding, _ = _window(module)
-    if isinstance(module, nn.Conv2d):
-        return any(padding) and module.padding_mode != "circular"
-    return any(padding) or any(size > step for size, step in zip(kernel, stride, strict=True))
-
-
-def _in_a_circle(module: Any) -> nn.Module:
-    """A layer with circular padding, everything else as it was."""
-    if isinstance(module, nn.Conv2d):
-        module.padding_mode = "circular"
-        return module
-    made: nn.Module
-    if isinstance(module, nn.MaxPool2d):
-        made = CircularMaxPool2d(module.kernel_size, module.stride, module.padding, module.dilation)
-    else:
-        made = CircularAvgPool2d(
-            module.kernel_size, module.stride, module.padding, divisor_override=module.divisor_override
-        )
-    return made.train(module.training)
-
-
-def _polyphase(module: Any, taps: int) -> nn.Module:
-    """What stands for a strided layer, with its weights."""
-    kernel, stride, padding, dilation = _window(module)
-    made: Any
-    if isinstance(module, nn.Conv2d):
-        made = PolyphaseConv2d(
-            module.in_channels, module.out_channels, kernel, stride, padding, dilation, module.groups,
-            module.bias is not None, device="meta", dtype=module.weight.dtype, taps=taps,
-        )  # fmt: skip
-        # weights that are never made draw no random numbers
-        made.weight, made.bias = module.weight, module.bias
-    elif isinstance(module, nn.MaxPool2d):
-        made = PolyphasePool2d(CircularMaxPool2d(kernel, 1, padding, dilation), stride, taps=taps)
-    else:
-        averaging = CircularAvgPool2d(kernel, 1, padding, divisor_override=module.divisor_override)
-        made = PolyphasePool2d(averaging, stride, taps=taps)
-    return made.train(module.training)
-
-
-def _with_shared_phases(net: nn.Module, groups: Sequence[Sequence[str]]) -> nn.Module:
-    """In each group, the phase that the first picks handed to the others, within the module that holds them all."""
-    blocks: dict[str, list[Sequence[str]]] = {}
-    for group in groups:
-        if len(group) > 1:
-            blocks.setdefault(_common(group), []).append(group)
-    for block in sorted(blocks, key=lambda path: path.count("."), reverse=True):  # what is within others first
-        start = f"{block}." if block else ""
-        inner = [[name.removeprefix(start) for name in group] for group in blocks[block]]
-        try:
-            module = traced(net, block, _on_the_way([name for group in inner for name in group]))
-        except InputError as error:
-            names = " and ".join(blocks[block][0])
-            raise InputError(
-                f"{names} have to take the same phase, but {error.what}", where=error.where, todo="leave them out"
-            ) from error
-        for group in inner:
-            _hand_on(module.graph, group, block)
-        module.recompile()
-        net = put(net, block, module)
-    return net
-
-
-def _on_the_way(names: Sequence[str]) -> Callable[[str, nn.Module], bool]:
-    return lambda path, module: any(name.startswith(f"{path}.") for name in names)
-
-
-def _common(names: Sequence[str]) -> str:
-    """The path of the smallest module that holds these modules."""
-    shared = []
-    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
-        if len(set(parts)) > 1:
-            break
-        shared.append(parts[0])
-    return ".".join(shared)
-
-
-def _hand_on(graph: fx.Graph, group: Sequence[str], block: str) -> None:
-    nodes = [node for node in graph.nodes if node.op == "call_module" and node.target in group]
-    if sorted(str(node.target) for node in nodes) != sorted(group):
-        raise InputError(f"its forward does not carry out {' and '.join(group)} once each", where=block or "the net")
-    first, *others = nodes
-    first.kwargs = {**first.kwargs, "with_phase": True}
-    with graph.inserting_after(first):
-        phase = graph.call_function(operator.getitem, (first, 1))
-    with graph.inserting_after(first):
-        map = graph.call_function(operator.getitem, (first, 0))
-    first.replace_all_uses_with(map, lambda user: user not in (map, phase))
-    for node in others:
-        node.kwargs = {**node.kwargs, "phase": phase}
+    return [name for name in names if looks_beyond(net.get_submodule(name))]
 
 
 def _exact_px(taps: Mapping[str, int], grids: Grids) -> Pair:
@@ -324,7 +199,7 @@ def _exact_px(taps: Mapping[str, int], grids: Grids) -> Pair:
 
 
 def _check(net: nn.Module, inputs: Tensor, total_px: Pair, exact_px: Pair) -> None:
-    """Raise if moving noise in a circle changes the answer: down by a period of all grids, across by as little as may be."""
+    """Raise if noise moved in a circle changes the answer: down by a period of all grids, across by the exact shift."""
     noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
     still, answer = _observed(net, noise)
     moved, other = _observed(net, noise.roll((total_px[0], exact_px[1]), dims=(2, 3)))
