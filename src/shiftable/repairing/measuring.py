@@ -123,7 +123,7 @@ class Bench:
         matching = [self.unmoved(image) for image in islice(readable(self.samples), MATCHED_IMAGES)]
         return operated_net(self.model, plan, matching, lambda: readable(self.tuning), folder)
 
-    def unmoved(self, image: Picture) -> Picture:
+    def unmoved(self, image: Picture) -> UInt8[np.ndarray, "view_height view_width 3"]:
         """What the model is shown of an image as it is deployed."""
         return deployed_view(image, self.model.preprocessing, self.model.view_size)
 

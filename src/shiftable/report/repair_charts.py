@@ -147,7 +147,7 @@ def pareto_figure(marks: Sequence[Mark], budget: float, path: Path) -> None:
     """The same as PNG, black on white."""
     axis, ticks = cost_axis(marks, budget)
     end = common_end([mark.flips for mark in marks])
-    figure = new_figure(6, 4)
+    figure = new_figure(6, 4.0)
     axes = figure.add_subplot()
     axes.axvline(axis.place(budget, ticks), color="black", linestyle="--", linewidth=0.8)
     frontier = sorted((mark for mark in marks if mark.efficient), key=lambda mark: mark.time)
