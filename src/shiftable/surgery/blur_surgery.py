@@ -22,11 +22,11 @@ FUNCTIONS: Mapping[Kind, Sequence[Any]] = {
     "convolution": (functional.conv2d,),
     "max pooling": (functional.max_pool2d, torch.max_pool2d),
     "average pooling": (functional.avg_pool2d, functional.adaptive_avg_pool2d),
-    "slice": (operator.getitem,),
+    "slice": (operator.getitem, "torchvision.models.swin_transformer._patch_merging_pad"),
     "merging": (functional.pixel_unshuffle, functional.unfold, "view", "reshape"),
-    "interpolation": (functional.interpolate,),
+    "interpolation": (functional.interpolate, functional.adaptive_avg_pool2d),
 }
-"""What a ``forward`` may call, or the method of a map, to be known."""
+"""What a ``forward`` may call to be known: a function, or the name of a map's method or of a function."""
 
 MATCHED = "_matched"
 """What a step's name ends with that sets channels back."""
@@ -43,18 +43,17 @@ def with_blur(net: nn.Module, targets: Mapping[Site, Edit], inputs: Tensor) -> n
     Raises:
         InputError: If a site's type is not known.
     """
-    by_forward: dict[str, dict[Site, Edit]] = {}
+    by_module: dict[str, dict[Site, Edit]] = {}
     for site, edit in targets.items():
-        path = site.keys[0].module
-        module = net.get_submodule(path)
+        by_module.setdefault(site.keys[0].module, {})[site] = edit
+    for path, group in by_module.items():
+        module, (site, edit) = net.get_submodule(path), next(iter(group.items()))
         if type(module).__module__.startswith("shiftable.layers."):
             raise InputError(f"{type(module).__name__} takes care of aliasing already", where=site.name)
         if kind_of(module) is None:
-            by_forward.setdefault(path, {})[site] = edit
-        else:
+            net = _by_graph(net, path, group, inputs)
+        else:  # passed several times, it is edited alike
             net = put(net, path, _layer(module, site, edit, inputs))
-    for path, group in by_forward.items():
-        net = _by_graph(net, path, group, inputs)
     return net
 
 
@@ -108,7 +107,8 @@ def _by_graph(net: nn.Module, path: str, group: Mapping[Site, Edit], inputs: Ten
     for site, edit in group.items():
         found = [nodes[key] for key in site.keys if key in nodes]
         steps = list(dict.fromkeys(node for node, _ in found))
-        strange = [node for node in steps if node.target not in FUNCTIONS[site.window.kind]]
+        known = FUNCTIONS[site.window.kind]
+        strange = [node for node in steps if node.target not in known and _called(node.target) not in known]
         if len(found) < len(site.keys) or strange:
             by = f" by {_called(strange[0].target)}" if strange else ""
             raise InputError(
@@ -191,4 +191,7 @@ def _free(module: nn.Module, site: Site) -> str:
 
 
 def _called(target: Any) -> str:
-    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
+    """A method by its name, a function by that and its module's."""
+    if isinstance(target, str):
+        return target
+    return ".".join(filter(None, (getattr(target, "__module__", None), getattr(target, "__name__", str(target)))))

@@ -47,7 +47,7 @@ def with_dense(net: nn.Module, targets: Mapping[Site, Edit], inputs: Tensor) -> 
         raise InputError(f"has another stride than {others[0].name}", where=site.name, todo="make one of them dense")
     before = _maps(net, inputs)
     for name in _windowed_after(net, targets, inputs):
-        _dilate(net.get_submodule(name), site.window.stride, name, site)
+        net = put(net, name, _dilated(net.get_submodule(name), site.window.stride, name, site))
     for each in targets:
         path = each.keys[0].module
         net = put(net, path, _dense(net.get_submodule(path), each))
@@ -100,7 +100,8 @@ class _After:
         if mix is not None and not is_site:
             if mix.what == "global pooling" and mix.key not in self.given_back:
                 return answer  # the mean of all phases, from here on without positions
-            raise InputError(f"{mix.what} looks at the whole map", where=call.key.module or "the net",
+            raise InputError(f"comes after the site and looks at its whole map ({mix.what})",
+                             where=call.key.module or "the forward",
                              todo="average the answers to moved views instead")  # fmt: skip
         if looks and not is_site:
             self.windowed[call.key.module] = None
@@ -110,20 +111,31 @@ class _After:
         return answer
 
 
-def _dilate(module: Any, by: Pair, name: str, site: Site) -> None:
-    """Have a layer look at every ``by``-th position of a map, its stride as it is."""
-    if kind_of(module) not in ("Conv2d", "MaxPool2d") or getattr(module, "padding_mode", "zeros") != "zeros":
+def _dilated(module: Any, by: Pair, name: str, site: Site) -> nn.Module:
+    """A layer that looks at every ``by``-th position of a map, its stride as it is."""
+    kind = kind_of(module)
+    if kind not in ("Conv2d", "MaxPool2d") or getattr(module, "padding_mode", "zeros") != "zeros":
         raise InputError(
             f"after it comes {name or 'the net'}, a {type(module).__name__} that can't be dilated", where=site.name,
             todo="average the answers to moved views instead",
         )  # fmt: skip
-    if getattr(module, "ceil_mode", False):
-        raise InputError(f"after it comes {name}, which rounds sizes up", where=site.name, todo="leave it out")
-    if isinstance(module, nn.MaxPool2d):
-        module.stride = _pair(module.stride)
-    module.dilation = _times(_pair(module.dilation), by)
-    if not isinstance(module.padding, str):
-        module.padding = _times(_pair(module.padding), by)
+    dilation = _times(_pair(module.dilation), by)
+    if kind == "Conv2d":
+        module.dilation = dilation
+        if not isinstance(module.padding, str):  # "same" and "valid" go by the dilation
+            module.padding = _times(_pair(module.padding), by)
+        return module  # type: ignore[no-any-return]
+    if module.ceil_mode or module.return_indices:
+        raise InputError(f"after it comes {name}, which rounds sizes up or gives the places of its maxima, too",
+                         where=site.name, todo="average the answers to moved views instead")  # fmt: skip
+    padding = _times(_pair(module.padding), by)
+    return _maximum(_pair(module.kernel_size), _pair(module.stride), dilation, padding, padding)
+
+
+def _maximum(kernel: Pair, stride: Pair, dilation: Pair, before: Pair, after: Pair) -> nn.Module:
+    """Max pooling with (y, x) positions around a map; PyTorch's own pads at most half a window that is not dilated."""
+    around = nn.ConstantPad2d((before[1], after[1], before[0], after[0]), -inf)
+    return nn.Sequential(around, nn.MaxPool2d(kernel, stride, 0, dilation)).eval()
 
 
 def _dense(module: Any, site: Site) -> nn.Module:
@@ -134,24 +146,21 @@ def _dense(module: Any, site: Site) -> nn.Module:
         return module  # type: ignore[no-any-return]
     if kind == "Conv2dSame":
         return SameDenseConv2d.of(module)
-    made: nn.Module
     if kind == "MaxPool2d" and not module.return_indices:
         kernel, padding, dilation = _pair(module.kernel_size), _pair(module.padding), _pair(module.dilation)
-        made = nn.MaxPool2d(kernel, 1, padding, dilation)
+        more = [0, 0]
         if module.ceil_mode:  # its last windows may begin anywhere inside the map
-            down, right = (
+            more = [
                 min(step - 1, spread * (size - 1) - pad)
                 for step, spread, size, pad in zip(site.window.stride, dilation, kernel, padding, strict=True)
-            )
-            made = nn.Sequential(nn.ConstantPad2d((0, right, 0, down), -inf), made)
-    elif kind == "AvgPool2d" and not module.ceil_mode:
-        made = nn.AvgPool2d(
+            ]
+        return _maximum(kernel, (1, 1), dilation, padding, (padding[0] + more[0], padding[1] + more[1]))
+    if kind == "AvgPool2d" and not module.ceil_mode:
+        return nn.AvgPool2d(
             module.kernel_size, 1, module.padding, count_include_pad=module.count_include_pad,
             divisor_override=module.divisor_override,
-        )  # fmt: skip
-    else:
-        raise InputError(f"a {site.type} can't be made dense", where=site.name, todo="choose another remedy")
-    return made.train(module.training)
+        ).eval()  # fmt: skip
+    raise InputError(f"a {site.type} can't be made dense", where=site.name, todo="choose another remedy")
 
 
 def _maps(net: nn.Module, inputs: Tensor) -> dict[str, Tensor]:

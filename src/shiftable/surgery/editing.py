@@ -103,7 +103,9 @@ def operate(net: nn.Module, edits: Sequence[Edit], inputs: Tensor) -> nn.Module:
         if chosen:
             made = carry_out(made, chosen, inputs[:1])
     for name, module in made.named_modules():
-        module.training = modes.get(name, net.training)
+        while name not in modes:  # new ones are in the mode of what they stand for
+            name = name.rpartition(".")[0]
+        module.training = modes[name]
     made.shiftable_edits = (*before, *new)  # type: ignore[assignment]
     return made
 
