@@ -17,6 +17,7 @@ from shiftable.repairing import timing
 from shiftable.repairing.candidates import Candidate, images_needed, measured
 from shiftable.repairing.choosing import Limits, choose, closest, helps
 from shiftable.repairing.crop_selection import with_center_crop, with_stable_crop
+from shiftable.repairing.frames import find_images
 from shiftable.repairing.measuring import key
 from shiftable.repairing.parting import FEWEST, split
 from shiftable.repairing.plan import Phases, Plan, repaired
@@ -304,6 +305,31 @@ def test_a_model_that_nothing_names_is_given_back_but_not_written(done):
     _, found = done
     assert any("not written" in remark for remark in found.remarks)
     assert (found.folder / "repair.json").is_file()
+
+
+def test_a_video_gives_frames_equally_far_apart(tmp_path):
+    pytest.importorskip("av", reason="PyAV is not installed")
+    film = tmp_path / "film.mp4"
+    write_film(film, frames=20)
+    samples = find_images(film, tmp_path / "frames", 5)
+    assert [int(sample.id.removesuffix(".png")) for sample in samples] == [0, 4, 8, 12, 16]
+    levels = [sample.read().mean() for sample in samples]
+    assert levels == sorted(levels)
+    film.unlink()  # they are there: the video is not read again
+    assert len(find_images(film, tmp_path / "frames", 5)) == 5
+
+
+def write_film(path, frames):
+    """Frames that become lighter."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            picture = np.full((48, 64, 3), 10 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 # What is refused.
