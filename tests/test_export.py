@@ -164,6 +164,18 @@ def test_nets_of_libraries_are_rebuilt(source, tmp_path):
         assert fingerprint(built) == fingerprint(net_of(made))
 
 
+def test_segmenters_too(tmp_path):
+    optional("torchvision")
+    how = {"task": "segment", "device": "cpu"}
+    shown = {"view_size": [96, 128], "resize_px": 140, "crop": "center"}
+    arguments = {"pretrained": False, "num_classes": 5}
+    model = open_model("torchvision/lraspp_mobilenet_v3_large", model_args=arguments, preprocessing=shown, **how)
+    made = write_repaired(model, Plan(crop=CropSelection(room_px=12)), tmp_path)
+    again = open_model(str(tmp_path), **how)
+    assert (again.preprocessing, again.remarks) == (made.preprocessing, made.remarks)
+    assert np.array_equal(again(noise(made)), made(noise(made)))
+
+
 def test_two_writes_give_the_same_bytes(tmp_path):
     for name in "ab":
         write_repaired(demo(), PLANS["all"], tmp_path / name)
@@ -339,6 +351,7 @@ def test_exports_are_refused_in_a_line(tmp_path):
     (tmp_path / "a.json").write_text("mine")
     assert "already" in refused(to_pt2, demo(), tmp_path / "a.pt2")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "mine"
     assert "PyTorch" in refused(to_pt2, FakeModel(hashed), tmp_path / "b.pt2")
 
 

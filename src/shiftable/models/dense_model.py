@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ class DenseModel:
     Args:
         net: The net.
         read: Asks it, and finds its answers in what it returns.
+        model_args: What the function that built it was given.
     """
 
     net: nn.Module = field(repr=False)
@@ -47,6 +49,7 @@ class DenseModel:
     remarks: tuple[str, ...] = ()
     batch_size: int = BATCH_SIZE
     scores: Scores = "probabilities"
+    model_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __call__(
         self, views: UInt8[np.ndarray, "view height width 3"]

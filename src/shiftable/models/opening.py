@@ -208,7 +208,7 @@ def _dense_model(
 
     decoder = None if options.decoder is None else find_decoder(options.decoder)
     spec, view_size, prepared, net, weights_sha256 = _prepared(model, opened, options, weights)
-    return dense_model(
+    made = dense_model(
         net,
         by_decoder(decoder, options.task) if decoder else opened.read or by_form(options.task),
         spec=spec,
@@ -221,6 +221,7 @@ def _dense_model(
         settings=decoder.record if decoder else None,
         remarks=() if {"view_size", "crop"} & set(options.preprocessing) else opened.remarks,
     )
+    return replace(made, model_args=options.model_args)
 
 
 def _prepared(

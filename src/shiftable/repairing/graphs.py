@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from shiftable.engine.shards import write_atomically
 from shiftable.errors import InputError
 from shiftable.models import Model, open_model
 from shiftable.models.exporting import Rows, compared, export_onnx
@@ -21,6 +22,7 @@ from shiftable.models.preprocessing import Size
 from shiftable.models.quiet import quiet
 from shiftable.models.reasons import reason
 from shiftable.models.torch_model import TorchModel, as_scores
+from shiftable.repairing.export import aside
 from shiftable.repairing.phase_average import Offset, PhaseAveraged
 
 
@@ -101,33 +103,29 @@ class Averaged(nn.Module):
 def _written(
     model: Model | str | Path, path: Path, ending: str, export: Callable[[TorchModel], bytes], overwrite: bool
 ) -> Model:
-    beside = path.with_suffix(".json")
     if path.suffix != ending:
         raise InputError(f"the name must end in {ending}", where=path, todo=f"say {path.with_suffix(ending).name}")
-    for file in (path, beside):
-        if file.exists() and not overwrite:
-            raise InputError("is there already", where=file, todo="give another name, or overwrite it")
+    if path.exists() and not overwrite:
+        raise InputError("is there already", where=path, todo="give another name, or overwrite it")
     whole = _in_one(open_model(str(model), device="cpu") if isinstance(model, str | Path) else model)
+    fed, beside = json.dumps(_fed(whole), indent=1) + "\n", path.with_suffix(".json")
+    if beside.exists() and not overwrite and beside.read_text(encoding="utf-8", errors="replace") != fed:
+        raise InputError("is there already, and says something else", where=beside,
+                         todo="give another name, or overwrite it")  # fmt: skip
     content = export(whole)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fed = json.dumps(_fed(whole), indent=1) + "\n"
-    write_atomically(beside, lambda draft: draft.write_text(fed, encoding="utf-8"))
-    write_atomically(path, lambda draft: draft.write_bytes(content))
     device: Any = whole.settings["device"] if ending == ".pt2" else None
-    try:
-        opened = open_model(
-            str(path), device=device, scores=whole.scores, class_names=whole.class_names,
-            class_offset=whole.class_offset, task=whole.task,
-        )  # fmt: skip
-        return cast(Model, replace(cast(Any, opened), **_checks(compared(whole, opened), opened)))
-    except InputError:
-        path.unlink()
-        beside.unlink()
-        raise
-
-
-def _checks(found: dict[str, object], opened: Model) -> dict[str, Any]:
-    return {"checks": found} if hasattr(opened, "checks") else {}
+    reopened = partial(
+        open_model, device=device, scores=whole.scores, class_names=whole.class_names, class_offset=whole.class_offset,
+        task=whole.task,
+    )  # fmt: skip
+    with aside(path.parent) as draft:
+        (draft / path.name).write_bytes(content)
+        (draft / beside.name).write_text(fed, encoding="utf-8")
+        found = compared(whole, reopened(str(draft / path.name)))
+        for name in (beside.name, path.name):
+            os.replace(draft / name, path.with_name(name))
+    opened: Any = reopened(str(path))
+    return cast(Model, replace(opened, checks=found) if hasattr(opened, "checks") else opened)
 
 
 def _in_one(model: Any) -> TorchModel:

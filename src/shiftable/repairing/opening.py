@@ -93,10 +93,9 @@ def open_repaired(
         elif file is None:
             raise InputError("there is no model in it", where=folder, todo=WRITE_AGAIN)
         model = open_model(str(folder / file) if file else said, preprocessing=feeding, model_args=more, **asked, **how)
-        remarks = tuple(dict.fromkeys((*source.remarks, *getattr(model, "remarks", ()))))
         if file:
             model = _changed(model, spec=str(folder))
-        model = _changed(model, remarks=remarks)
+    model = _changed(model, remarks=tuple(dict.fromkeys((*source.remarks, *getattr(model, "remarks", ())))))
     return repaired(model, replace(plan, edits=()))
 
 
@@ -119,9 +118,7 @@ def _origin(folder: Path, plan: Plan, sha256: str) -> Origin:
         inputs = as_tensor(grey_view(source.view_size), source.preprocessing, normalising, "contiguous")
         net = operate(net, plan.edits, inputs)
     load_weights(net, folder / WEIGHTS)
-    return replace(
-        origin, net=net, class_names=source.class_names, doubt=None, weights_sha256=sha256, remarks=source.remarks
-    )
+    return replace(origin, net=net, class_names=source.class_names, doubt=None, weights_sha256=sha256, remarks=())
 
 
 def _read(folder: Path) -> tuple[Plan, dict[str, str]]:
