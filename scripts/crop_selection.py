@@ -2,6 +2,7 @@
 
     python scripts/crop_selection.py ../shared                      # 200 images; audits go to out/crop_selection
     python scripts/crop_selection.py ../shared --images 24 --walks 4 --models squeezenet1_1 --rules
+    python scripts/crop_selection.py ../shared --sweep --rooms      # how far the crop may move, against accuracy
 
 Every model is audited twice under each motion, shown the same larger views: once with the centre crop of these, once
 with the crop chosen in them. Pairs of views one pixel apart, moved to the right. Audits that are there are not made
@@ -11,6 +12,7 @@ again.
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("--sweep", action="store_true", help="instead 32 steps in a row about the middle")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--motions", nargs="+", choices=MOTIONS, default=list(MOTIONS))
+    parser.add_argument("--rooms", action="store_true", help="also smaller rooms, shown the same views")
     parser.add_argument("--rules", action="store_true", help="also all rules, on the first model under crop")
     parser.add_argument("--times", action="store_true", help="also what choosing costs; wants a quiet machine")
     parser.add_argument("--out", type=Path, default=Path("out/crop_selection"))
@@ -69,7 +72,9 @@ def main() -> None:
         for name, model in opened.items():
             center = audited(model, name, "center", motion, options)
             print(row(name, "center", center), flush=True)
-            print(row(name, "anchored", audited(model, name, "anchored", motion, options), center), flush=True)
+            for room_px in rooms(model) if options.rooms else rooms(model)[:1]:
+                found = audited(model, name, "anchored", motion, options, room_px)
+                print(row(name, f"anchored, room {room_px} px", found, center), flush=True)
     if options.rules:
         columns = "rule | place changes, crop | camera | P | MAC | accuracy | P, times less | MAC, times less"
         print(f"\n| {columns} | accuracy, points |")
@@ -86,14 +91,30 @@ def main() -> None:
             print(costs(name, model, options))
 
 
-def audited(model: sh.Model, name: str, rule: str, motion: str, options: argparse.Namespace) -> sh.Audit:
-    """The audit of a model with this rule."""
-    repaired = with_center_crop(model) if rule == "center" else with_stable_crop(model, rule=rule)
+def rooms(model: sh.Model) -> list[int]:
+    """How far the crop may move in all: the usual, and less."""
+    usual = with_stable_crop(model).preprocessing.crop.room_px
+    return [usual, *(round(usual * part) for part in (0.75, 0.5, 0.25))]
+
+
+def audited(
+    model: sh.Model, name: str, rule: str, motion: str, options: argparse.Namespace, room_px: int | None = None
+) -> sh.Audit:
+    """The audit of a model with this rule; with less room than usual shown a part of the same views."""
+    repaired: Any = with_stable_crop(model, rule=rule, room_px=room_px)
+    less = room_px not in (None, rooms(model)[0])
+    if less:
+        steps = {"camera": 0, "crop": 32 if options.sweep else 1}[motion]  # a motion after the resize enlarges by them
+        larger = max(with_stable_crop(model).preprocessing.crop.larger(model.view_size)) + steps
+        repaired = replace(repaired, preprocessing=replace(repaired.preprocessing, resize_px=larger))
     images = options.shared / "data/imagenet_samples"
     walk: dict[str, Any] = (
         {"walk": "sweep", "steps": 33} if options.sweep else {"walk": "pairs", "walks": options.walks}
     )
-    folder = options.out / f"{name}-{motion}-{rule}-{options.images}x{'sweep' if options.sweep else options.walks}"
+    how = f"{rule}-{room_px}" if less else rule
+    folder = options.out / f"{name}-{motion}-{how}-{options.images}x{'sweep' if options.sweep else options.walks}"
+    if (folder / "audit.json").exists():
+        return sh.read_audit(folder)
     return sh.audit(
         repaired, images, labels=images / "labels.csv", motion=motion, **walk,
         direction="horizontal", count=options.images, controls=False, out=folder,

@@ -208,6 +208,9 @@ def test_strips_and_pictures_without_texture_lie_in_the_middle():
         assert abs(height - image.shape[0] + 2 * top) <= 1
         assert abs(width - image.shape[1] + 2 * left) <= 1
         assert safe_shifts(image, LETTERBOX, 64, VIEW).safe.sum() == 1
+    for image in (scene((3, 120)), scene((3, 3)), scene((1, 1))):  # cropped: the same
+        assert not select(image, CropSelection(), 256, (224, 224)).found
+        assert StableCrop()(image).shape == (224, 224, 3)
 
 
 def test_more_room_than_the_view_is_refused():

@@ -166,13 +166,12 @@ def _lay(length: int, resized: int, view: int, selection: CropSelection, rule: R
     width = max(1, scaled(selection.width_px, length, resized))
     room = min(scaled(selection.room_px, length, resized), length - crop)
     axis = _look(length, crop, room + 1, width, crop - room, rule)
-    around = margin(width) + 1
-    if rule and (axis.start < around or axis.start + axis.seen + around > length):
+    if rule and view < margin(selection.width_px) * 2:
         raise InputError(
             f"a view of {view} px is too small for score maps of boxes of {selection.width_px} px",
             todo=f"give boxes of {max(1, view // 4 - 1)} px or less",
         )
-    return axis
+    return _if_seen(axis, length)
 
 
 def _places(length: int, view: int, room_px: int) -> int:
@@ -191,10 +190,14 @@ def _places(length: int, view: int, room_px: int) -> int:
 def _lay_whole(length: int, view: int, count: int, selection: CropSelection, rule: Rule | None) -> Axis:
     step = selection.room_px + 1
     crop, width = -(-view * count // step), max(1, scaled(selection.width_px, count, step))
-    axis = _look(length, crop, count, width, length - 2 * (count - 1), rule)
-    around = margin(width) + 1
+    return _if_seen(_look(length, crop, count, width, length - 2 * (count - 1), rule), length)
+
+
+def _if_seen(axis: Axis, length: int) -> Axis:
+    """Nothing is looked at in a strip of a few px: its middle is kept."""
+    around = margin(axis.width) + 1
     fits = around <= axis.start and axis.start + axis.seen + around <= length
-    return axis if fits or rule is None else axis._replace(seen=0)  # a strip: its middle is kept
+    return axis if fits else axis._replace(seen=0)
 
 
 def _look(length: int, crop: int, count: int, width: int, sure: int, rule: Rule | None) -> Axis:
