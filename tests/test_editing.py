@@ -278,6 +278,7 @@ def classifier(*layers):
     [
         (lambda: (Residual(), nn.Conv2d(4, 6, 5, padding=2)), ["1.conv.0", "1.short"]),
         (lambda: (nn.MaxPool2d(3, 2, ceil_mode=True), nn.Conv2d(4, 6, 3, padding=1)), ["1"]),
+        (lambda: (nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(4, 6, 3, padding=1)), ["1"]),
         (lambda: (nn.AvgPool2d(2), nn.Conv2d(4, 6, 3, padding="same")), ["1"]),
         (lambda: (nn.Conv2d(4, 4, 3, (3, 2), 1), nn.Conv2d(4, 6, 3, 2, 1)), ["1"]),  # of two in a row the first
     ],
@@ -299,6 +300,7 @@ def test_a_dense_map_holds_the_old_one(layers, sites, size):
     ("layers", "message"),
     [
         ((Residual(squeeze=True),), "whole map .global pooling"),
+        ((nn.PixelUnshuffle(2),), "merging in a PixelUnshuffle"),
         ((nn.Conv2d(4, 4, 3, 2), nn.AvgPool2d(3, 1)), "a AvgPool2d that can't be dilated"),
         ((nn.Conv2d(4, 4, 3, 2), nn.GroupNorm(2, 4)), "whole map .group norm"),
         ((nn.Conv2d(4, 4, 3, 2), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "can't be dilated"),

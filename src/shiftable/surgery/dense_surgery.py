@@ -43,8 +43,14 @@ def with_dense(net: nn.Module, targets: Mapping[Site, Edit], inputs: Tensor) -> 
     """
     (site, *others) = targets
     strides = {each.window.stride for each in targets}
+    for each in targets:
+        if kind_of(net.get_submodule(each.keys[0].module)) is None:
+            raise InputError(f"{each.window.kind} in a {each.type}, which can't be made dense", where=each.name,
+                             todo="average the answers to moved views instead")  # fmt: skip
     if len(strides) > 1:
         raise InputError(f"has another stride than {others[0].name}", where=site.name, todo="make one of them dense")
+    if inputs.is_floating_point():  # a plain view would hide much
+        inputs = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
     before = _maps(net, inputs)
     for name in _windowed_after(net, targets, inputs):
         net = put(net, name, _dilated(net.get_submodule(name), site.window.stride, name, site))
@@ -125,7 +131,7 @@ def _dilated(module: Any, by: Pair, name: str, site: Site) -> nn.Module:
         if not isinstance(module.padding, str):  # "same" and "valid" go by the dilation
             module.padding = _times(_pair(module.padding), by)
         return module  # type: ignore[no-any-return]
-    if module.ceil_mode or module.return_indices:
+    if (module.ceil_mode and max(_pair(module.stride)) > 1) or module.return_indices:
         raise InputError(f"after it comes {name}, which rounds sizes up or gives the places of its maxima, too",
                          where=site.name, todo="average the answers to moved views instead")  # fmt: skip
     padding = _times(_pair(module.padding), by)
@@ -146,21 +152,27 @@ def _dense(module: Any, site: Site) -> nn.Module:
         return module  # type: ignore[no-any-return]
     if kind == "Conv2dSame":
         return SameDenseConv2d.of(module)
+    window, more = site.window, (0, 0)
+    kernel, dilation, padding = window.kernel, window.dilation, (window.padding[0][0], window.padding[1][0])
+    if module.ceil_mode:  # its last windows may begin anywhere inside the map
+        down, right = (
+            min(step - 1, spread * (size - 1) - pad)
+            for step, spread, size, pad in zip(window.stride, dilation, kernel, padding, strict=True)
+        )
+        more = (down, right)
     if kind == "MaxPool2d" and not module.return_indices:
-        kernel, padding, dilation = _pair(module.kernel_size), _pair(module.padding), _pair(module.dilation)
-        more = [0, 0]
-        if module.ceil_mode:  # its last windows may begin anywhere inside the map
-            more = [
-                min(step - 1, spread * (size - 1) - pad)
-                for step, spread, size, pad in zip(site.window.stride, dilation, kernel, padding, strict=True)
-            ]
         return _maximum(kernel, (1, 1), dilation, padding, (padding[0] + more[0], padding[1] + more[1]))
-    if kind == "AvgPool2d" and not module.ceil_mode:
+    if kind == "AvgPool2d" and not any(more):
         return nn.AvgPool2d(
-            module.kernel_size, 1, module.padding, count_include_pad=module.count_include_pad,
-            divisor_override=module.divisor_override,
-        ).eval()  # fmt: skip
-    raise InputError(f"a {site.type} can't be made dense", where=site.name, todo="choose another remedy")
+            kernel, 1, padding, count_include_pad=module.count_include_pad, divisor_override=module.divisor_override
+        ).eval()
+    if kind == "AvgPool2d" and not any(padding) and all(2 * by <= size for by, size in zip(more, kernel, strict=True)):
+        averaged = nn.AvgPool2d(kernel, 1, more, count_include_pad=False, divisor_override=module.divisor_override)
+        return nn.Sequential(
+            averaged, nn.ConstantPad2d((-more[1], 0, -more[0], 0), 0.0)
+        ).eval()  # the first are cut off
+    raise InputError(f"a {site.type} of such settings can't be made dense", where=site.name,
+                     todo="choose another remedy")  # fmt: skip
 
 
 def _maps(net: nn.Module, inputs: Tensor) -> dict[str, Tensor]:

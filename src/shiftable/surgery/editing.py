@@ -156,7 +156,7 @@ def inspected(net: nn.Module, edits: Sequence[Edit], inputs: Tensor) -> tuple[Pl
 
 
 def _as_far_as_possible(net: nn.Module, edits: Sequence[Edit], inputs: Tensor) -> tuple[nn.Module, dict[str, str]]:
-    """The net with what can be done, and the reasons for the rest. Edits of one remedy may need each other."""
+    """The net with what can be done, and the reasons for the rest."""
     refused: dict[str, str] = {}
     for remedy in REMEDIES:
         chosen = [edit for edit in edits if edit.remedy == remedy]
@@ -171,10 +171,12 @@ def _as_far_as_possible(net: nn.Module, edits: Sequence[Edit], inputs: Tensor) -
 
 
 def _reasons(net: nn.Module, edits: Sequence[Edit], inputs: Tensor) -> dict[str, str]:
-    """Why edits can't be carried out together: of those that can't be alone either, else of all; empty if they can."""
+    """Why edits of one remedy can't be carried out, by site; empty if they can."""
     together = _reason(net, edits, inputs)
     if together is None:
         return {}
+    if edits[0].remedy != "blur":  # these are done together or not at all
+        return {edit.site: together for edit in edits}
     alone = {edit.site: _reason(net, [edit], inputs) for edit in edits}
     return {site: why for site, why in alone.items() if why} or {edit.site: together for edit in edits}
 
