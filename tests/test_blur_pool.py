@@ -9,11 +9,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import assume, example, given  # noqa: E402
+from hypothesis import assume, example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 
-from shiftable.layers import BlurPool1d, BlurPool2d, BlurPool3d, LowPass, MaxBlurPool2d, antialiased  # noqa: E402
+from shiftable.layers import (  # noqa: E402
+    BlurConv2d,
+    BlurPool1d,
+    BlurPool2d,
+    BlurPool3d,
+    LowPass,
+    MaxBlurPool2d,
+    antialiased,
+    filtering,
+)
 from shiftable.layers.filtering import fourier_weights  # noqa: E402
 from shiftable.layers.low_pass import FILTERS, PADDINGS, ideal  # noqa: E402
 
@@ -187,7 +196,7 @@ def test_a_naive_loop_gives_the_same(mode, make, size, stride, window, padding, 
 @pytest.mark.parametrize("size", [(24, 41), (47, 40), (64, 33)])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2), (4, 4)])
 def test_a_large_map_is_filtered_the_same_with_and_without_a_gradient(mode, size, stride):
-    """Without one, its border is carried out apart, and a maximum by halves."""
+    """Without one, its border is scaled apart, rows are mixed in place, and a maximum is raised tap by tap."""
     for layout in (torch.contiguous_format, torch.channels_last):
         image = noise(2, 16, *size).contiguous(memory_format=layout)
         for window, padding in product((1, 2, 3, 4), (0, 1)):
@@ -202,6 +211,53 @@ def test_a_large_map_is_filtered_the_same_with_and_without_a_gradient(mode, size
             if padding <= window // 2:
                 pool = MaxBlurPool2d(window, stride, padding, 2, padding_mode=mode)
                 assert torch.allclose(pool(image), pool(image.clone().requires_grad_()))
+
+
+@given(poolings(), st.sampled_from([1, 2, 6]), st.sampled_from([torch.float32, torch.float64]), st.booleans())
+@example(((7, 64), (3, 3), (2, 2), (1, 1), False, {}), 6, torch.float32, True)
+@example(((8, 7), (5, 4), (3, 2), (2, 1), False, {"padding_mode": "replicate"}), 6, torch.float64, False)
+@example(((7, 7), (3, 5), (4, 4), (0, 2), False, {"padding_mode": "circular"}), 6, torch.float64, True)
+@settings(max_examples=60, deadline=None)
+def test_a_convolution_of_a_blurred_map_is_the_same_with_and_without_a_gradient(pooling, groups, dtype, last):
+    """Without one, a depthwise convolution and its filter are one window, the border included."""
+    size, kernel, stride, padding, _, filters = pooling
+    assume(fits(size, kernel, padding, 1))
+    conv = BlurConv2d(6, 12, kernel, stride, padding, groups=groups, dtype=dtype, **{
+        {"padding_mode": "blur_padding_mode"}.get(name, name): value for name, value in filters.items()
+    })  # fmt: skip
+    image = noise(2, 6, *size, dtype=dtype)
+    image = image.contiguous(memory_format=torch.channels_last) if last else image
+    with_gradient = conv(image)
+    assert with_gradient.requires_grad
+    with torch.no_grad():
+        answer = conv(image)
+        if groups == 6 and min(stride) > 1 and min(kernel) > 1 and not filters:
+            assert conv._can_merge(image)
+    assert answer.shape == with_gradient.shape
+    assert torch.allclose(answer, with_gradient, atol=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_large_batch_in_parts_is_the_whole(monkeypatch, layout):
+    image = noise(5, 6, 12, 17).contiguous(memory_format=layout)
+    for layer in (
+        BlurPool2d(2), BlurPool2d(1, scaled_to=2, padding_mode="zero-normalised"), MaxBlurPool2d(3, 2, 1),
+        BlurConv2d(6, 6, 3, 2, 1, groups=6, dtype=torch.float64), BlurConv2d(6, 6, 3, 2, 1, dtype=torch.float64),
+    ):  # fmt: skip
+        with torch.no_grad():
+            whole = layer(image)
+            monkeypatch.setattr(filtering, "PART", 2 * 6 * 12 * 17)
+            parts = layer(image)
+            monkeypatch.undo()
+        assert torch.allclose(parts, whole)
+        assert parts.stride() == whole.stride()
+
+
+def test_what_is_no_number_goes_through_a_maximum_as_in_pytorch():
+    image = noise(1, 2, 9, 9)
+    image[0, 0, 4, 4] = torch.nan
+    ours = MaxBlurPool2d(3, 2, 1, taps=1)(image)
+    assert torch.equal(ours.isnan(), nn.functional.max_pool2d(image, 3, 2, 1).isnan())
 
 
 def test_the_maximum_is_blurred_and_then_subsampled():

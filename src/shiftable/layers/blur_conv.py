@@ -1,13 +1,15 @@
 """Strided convolution that aliases less: the map is blurred first, then convolved as it was."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shiftable.layers.blur_pool import BlurPool2d
-from shiftable.layers.filtering import with_batch
+from shiftable.layers.filtering import in_parts, padded, with_batch, without_gradient_on_cpu
 
 ConvPadding: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 """PyTorch's names."""
@@ -83,11 +85,72 @@ class BlurConv2d(nn.Conv2d):
             image: (image, channel, y, x), or without the first.
         """
         image, single = with_batch(image, 2)
+        if self.weight.numel() < image[:1].numel() and without_gradient_on_cpu(image, *self.parameters()):
+            answer = in_parts(self._answer, image)
+        else:
+            answer = self._answer(image)
+        return answer[0] if single else answer
+
+    def _answer(self, image: Tensor) -> Tensor:
+        if self._can_merge(image):
+            return self._merged(image)
         image = self.blur(image)
         left = [step // done for step, done in zip(self.stride, self.blur.stride, strict=True)]
         padding: str | Sequence[int] = self.padding
         if self.padding_mode != "zeros":
             y, x = self._own()
             image, padding = functional.pad(image, (x, x, y, y), mode=self.padding_mode), (0, 0)
-        answer = functional.conv2d(image, self.weight, self.bias, left, padding, self.dilation, self.groups)
-        return answer[0] if single else answer
+        return functional.conv2d(image, self.weight, self.bias, left, padding, self.dilation, self.groups)
+
+    def _can_merge(self, image: Tensor) -> bool:
+        """Whether filter and weights can be one window for each channel, and the border be right to the last digits."""
+        kernels = self.blur.kernels
+        return (
+            self.groups == self.in_channels
+            and self.padding_mode == "zeros"
+            and max(*self.dilation, *self.blur.stride) == 1
+            and [len(kernel) for kernel in kernels] == [3, 3]
+            and self.blur.low_pass.padding != "zero-normalised"
+            and image.dtype in (torch.float32, torch.float64)
+            and without_gradient_on_cpu(image, *self.parameters())
+            and not torch.is_autocast_enabled("cpu")
+            and all(middle <= 4 * first for first, middle, _ in map(Tensor.tolist, kernels))
+        )
+
+    def _merged(self, image: Tensor) -> Tensor:
+        """Of a depthwise convolution and a filter of three taps, in one pass.
+
+        Zeros around the blurred map are what a map gives that goes on beyond its border so that the filter, standing
+        there, gives zero: each further position follows from the two before it.
+        """
+        kernels = [kernel.tolist() for kernel in self.blur.kernels]
+        around = padded(image, [(own + 1, own + 1) for own in self._own()], self.blur.low_pass.padding)
+        for axis, (kernel, own, step) in enumerate(zip(kernels, self._own(), self.stride, strict=True), 2):
+            first, middle, last = kernel
+            size, taps = around.shape[axis], self.weight.shape[axis] + 2
+            for place in range(own - 1, -1, -1):
+                _continue(around, axis, (place, place + 1, place + 2), (middle / first, last / first))
+            used = (size - taps) // step * step + taps
+            for place in range(size - own, used):
+                _continue(around, axis, (place, place - 1, place - 2), (middle / last, first / last))
+        y, x = self.kernel_size
+        weight = self.weight.flatten(1) @ _merging((y, x), *map(tuple, kernels)).to(self.weight.dtype)
+        return functional.conv2d(around, weight.view(-1, 1, y + 2, x + 2), self.bias, self.stride, 0, 1, self.groups)
+
+
+@lru_cache(maxsize=64)
+def _merging(window: tuple[int, int], kernel_y: tuple[float, ...], kernel_x: tuple[float, ...]) -> Tensor:
+    """(weight, weight of the merged window): from a window's weights to those of the filter and then the window."""
+    along = []
+    for size, kernel in zip(window, (kernel_y, kernel_x), strict=True):
+        shifted = torch.zeros(size, size + len(kernel) - 1, dtype=torch.float64, device="cpu")
+        for tap, weight in enumerate(kernel):
+            shifted.diagonal(tap).fill_(weight)
+        along.append(shifted)
+    return torch.kron(*along)
+
+
+def _continue(image: Tensor, axis: int, places: Sequence[int], shares: Sequence[float]) -> None:
+    """One position from the next two, so that their weighted sum with it is zero."""
+    here, near, far = (image.select(axis, place) for place in places)
+    here.copy_(torch.mul(near, -shares[0]).sub_(far, alpha=shares[1]))

@@ -5,7 +5,7 @@ filter of any length keeps the size and the phase of the pooling that it stands 
 or both even. Negative padding leaves positions out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
@@ -20,9 +20,9 @@ Margin = tuple[int, int]
 ONE_PASS = 36
 """Up to how many weights a window is carried out as it is, not axis by axis: each pass more reads the map again."""
 
-LARGE = 16
-"""How many times as long as its filter an axis has to be for its border to be carried out apart, without a padded copy
-of the map."""
+PART = 2**20
+"""How many values are worked on at a time on a CPU: what lies between two steps then stays in its cache, and needs no
+fresh memory, which takes longer to get than to fill."""
 
 _CONVOLUTIONS = (functional.conv1d, functional.conv2d, functional.conv3d)
 
@@ -44,23 +44,12 @@ def filtered(
         return (
             padded(image, margins, padding_mode)[:, :, *every] if max(stride) > 1 or any(map(any, margins)) else image
         )
+    if without_gradient_on_cpu(image):
+        return in_parts(lambda part: _without_gradient(part, kernels, stride, margins, padding_mode), image)
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
         answer = _summed(padded(image, margins, padding_mode), kernels, stride)
-    elif _has_large_middle(image, kernels, margins, padding_mode):
-        answer = _with_border_apart(image, kernels, stride, margins, padding_mode)
-    elif prod(len(kernel) for kernel in kernels) <= ONE_PASS:
-        answer = _convolved(image, kernels, stride, margins, padding_mode)
     else:
-        answer = image
-        for axis, kernel in enumerate(kernels):
-            one = torch.ones(1, dtype=image.dtype, device=image.device)
-            answer = _convolved(
-                answer,
-                [kernel if each == axis else one for each in range(len(kernels))],
-                [stride[axis] if each == axis else 1 for each in range(len(kernels))],
-                [margins[axis] if each == axis else (0, 0) for each in range(len(kernels))],
-                padding_mode,
-            )
+        answer = _convolved(image, kernels, stride, margins, padding_mode)
     if padding_mode != "zero-normalised" or not any(max(margin) > 0 for margin in margins):
         return answer
     inside = torch.ones((), dtype=torch.float32, device=image.device)
@@ -69,10 +58,51 @@ def filtered(
     return answer.mul_((1 / inside).to(answer.dtype))
 
 
+def in_parts(run: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """What is done to each image by itself, done to a few at a time where the batch is large.
+
+    Args:
+        run: From (image, channel, axes …) to as many images.
+        image: What it is given; without a gradient, on a CPU.
+    """
+    count = max(PART // max(image[:1].numel(), 1), 1)
+    if image.numel() <= 2 * PART or len(image) <= count:
+        return run(image)
+    return torch.cat([run(part) for part in image.split(count)])
+
+
+def without_gradient_on_cpu(*tensors: Tensor) -> bool:
+    """Whether several small passes are cheaper than one over all of the map, and nobody asks for a graph of them.
+
+    Args:
+        tensors: The map, and what else may want a gradient.
+    """
+    if torch.compiler.is_compiling() or tensors[0].device.type != "cpu":
+        return False
+    return not (torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
+
+
 def _convolved(
     image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int], margins: Sequence[Margin], padding_mode: str
 ) -> Tensor:
-    """By one convolution of a group per channel."""
+    """By one convolution of a group per channel, or one for each axis."""
+    if prod(len(kernel) for kernel in kernels) > ONE_PASS:
+        one = torch.ones(1, dtype=image.dtype, device=image.device)
+        for axis, kernel in enumerate(kernels):
+            image = _convolved_at_once(
+                image,
+                [kernel if each == axis else one for each in range(len(kernels))],
+                [stride[axis] if each == axis else 1 for each in range(len(kernels))],
+                [margins[axis] if each == axis else (0, 0) for each in range(len(kernels))],
+                padding_mode,
+            )
+        return image
+    return _convolved_at_once(image, kernels, stride, margins, padding_mode)
+
+
+def _convolved_at_once(
+    image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int], margins: Sequence[Margin], padding_mode: str
+) -> Tensor:
     weight = kernels[0]
     for kernel in kernels[1:]:
         weight = weight[..., None] * kernel
@@ -86,52 +116,50 @@ def _convolved(
     return convolve(image, weight, stride=list(stride), padding=own, groups=image.shape[1])
 
 
-def _has_large_middle(image: Tensor, kernels: Sequence[Tensor], margins: Sequence[Margin], padding_mode: str) -> bool:
+def _without_gradient(
+    image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int], margins: Sequence[Margin], padding_mode: str
+) -> Tensor:
+    if _is_mean_of_rows(image, kernels, stride):
+        answer = _averaged(padded(image, margins, padding_mode), kernels)
+    else:
+        answer = _convolved(image, kernels, stride, margins, padding_mode)
+    if padding_mode == "zero-normalised":
+        for axis, (kernel, step, (before, _)) in enumerate(zip(kernels, stride, margins, strict=True)):
+            size, count = image.shape[2 + axis], answer.shape[2 + axis]
+            first = min(max(-(-before // step), 0), count)  # how many windows begin before the map
+            last = max((size + before - len(kernel)) // step + 1, first)  # the first that ends after it
+            weights = kernel.tolist()
+            for window in (*range(first), *range(last, count)):
+                begin = window * step - before
+                inside = sum(weights[max(-begin, 0) : size - begin]) or 1.0  # none: it is cut off by who asked
+                answer.select(2 + axis, window).mul_(1 / inside)
+    return answer
+
+
+def _is_mean_of_rows(image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int]) -> bool:
+    """Whether `_averaged` can do it, and faster than a convolution, which orders channels anew."""
     return (
-        padding_mode in ("reflect", "replicate")
-        and without_gradient_on_cpu(image)
-        and channels_last(image)
-        and prod(len(kernel) for kernel in kernels) <= ONE_PASS
-        and any(before for before, _ in margins)
-        and all(before == after >= 0 for before, after in margins)
-        and all(size >= LARGE * len(kernel) for size, kernel in zip(image.shape[2:], kernels, strict=True))
+        max(stride) == 1
+        and not channels_last(image)
+        and image.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled("cpu")
+        and all(len(kernel) <= 3 and min(kernel.tolist()) > 0 for kernel in kernels)
     )
 
 
-def without_gradient_on_cpu(image: Tensor) -> bool:
-    """Whether it is cheaper to make several small passes than a copy, and nobody asks for a graph of it.
-
-    Args:
-        image: The map.
-    """
-    if torch.compiler.is_compiling() or image.device.type != "cpu":
-        return False
-    return not (torch.is_grad_enabled() and image.requires_grad)
-
-
-def _with_border_apart(
-    image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int], margins: Sequence[Margin], padding_mode: str
-) -> Tensor:
-    """The convolution with zeros around, of which there is no copy; then the windows that saw zeros once more."""
-    answer = _convolved(image, kernels, stride, margins, "zero-normalised")
-    for axis, (kernel, step, (before, _)) in enumerate(zip(kernels, stride, margins, strict=True)):
-        size, count = image.shape[2 + axis], answer.shape[2 + axis]
-        first = -(-before // step)  # how many windows begin before the map
-        last = (size + before - len(kernel)) // step + 1  # the first that ends after it
-        for low, high in ((0, first), (last, count)):
-            if low >= high:
-                continue
-            begin, end = low * step - before, (high - 1) * step - before + len(kernel)
-            by = (max(-begin, 0), max(end - size, 0))
-            # a mirror needs what it shows, and the position that it stands on
-            start = min(max(begin, 0), size - by[1] - 1)
-            stop = max(min(end, size), by[0] + 1)
-            around = [by if each == axis else margin for each, margin in enumerate(margins)]
-            strip = padded(image.narrow(2 + axis, start, stop - start), around, padding_mode)
-            strip = strip.narrow(2 + axis, max(begin, 0) - start, end - begin)
-            part = _convolved(strip, kernels, stride, [(0, 0)] * len(kernels), padding_mode)
-            answer.narrow(2 + axis, low, high - low).copy_(part)
-    return answer
+def _averaged(image: Tensor, kernels: Sequence[Tensor]) -> Tensor:
+    """Positive weights of sum 1, at stride 1: from one tap to the next, what is there mixed with what comes."""
+    for axis, kernel in enumerate(kernels):
+        count = image.shape[2 + axis] - len(kernel) + 1
+        mean, total = image.narrow(2 + axis, 0, count), 0.0
+        for tap, weight in enumerate(kernel.tolist()):
+            total += weight
+            if tap == 1:
+                mean = torch.lerp(mean, image.narrow(2 + axis, tap, count), weight / total)
+            elif tap > 1:
+                mean.lerp_(image.narrow(2 + axis, tap, count), weight / total)
+        image = mean
+    return image
 
 
 def _summed(image: Tensor, kernels: Sequence[Tensor], stride: Sequence[int]) -> Tensor:
@@ -187,11 +215,17 @@ def padded(image: Tensor, margins: Sequence[Margin], mode: str) -> Tensor:
 def _wrapped(image: Tensor, axis: int, by: Margin, mode: str) -> Tensor:
     """Round the circle, or to and fro in the mirrors, as often as a small map needs it."""
     size = image.shape[axis]
-    place = torch.arange(-by[0], size + by[1], device=image.device)
+    return image.index_select(axis, _shown(torch.arange(-by[0], size + by[1], device=image.device), size, mode))
+
+
+def _shown(place: Tensor, size: int, mode: str) -> Tensor:
+    """Which position of the map is seen at a place that may lie beyond its edge."""
     if mode == "circular":
-        return image.index_select(axis, modulo(place, size))
+        return modulo(place, size)
+    if mode == "replicate":
+        return place.clamp(0, size - 1)
     place = modulo(place, max(2 * (size - 1), 1))
-    return image.index_select(axis, torch.minimum(place, (2 * (size - 1) - place).abs()))
+    return torch.minimum(place, (2 * (size - 1) - place).abs())
 
 
 def _flat(margins: Sequence[Margin]) -> list[int]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shiftable.layers.blur_pool import BlurPool2d
-from shiftable.layers.filtering import channels_last, laid_out_like, per_axis, with_batch, without_gradient_on_cpu
+from shiftable.layers.filtering import in_parts, laid_out_like, per_axis, with_batch, without_gradient_on_cpu
 
 MANY = 16
 """From how many channels on a map is pooled channels-last on a CPU, where PyTorch's maximum is vectorised, and back."""
@@ -69,20 +69,47 @@ class MaxBlurPool2d(nn.Module):
             image: (image, channel, y, x), or without the first.
         """
         image, single = with_batch(image, 2)
-        answer = laid_out_like(image, self.blur(self._dense(image)))
+        if without_gradient_on_cpu(image):
+            answer = in_parts(lambda part: self.blur(self._raised(part)), image)
+        else:
+            answer = self.blur(self._dense(image))
+        answer = laid_out_like(image, answer)
         return answer[0] if single else answer
 
     def _dense(self, image: Tensor) -> Tensor:
-        """The maxima at stride 1."""
+        """The maxima at stride 1, with a gradient."""
         more = self._more()
-        small = max(self.kernel_size) <= 2 and not any(self.padding)
-        if without_gradient_on_cpu(image) and (small or not channels_last(image)):
-            return _maxima(image, self.kernel_size, self.padding, self.dilation, more)
         if any(more):
             image = functional.pad(image, (0, more[1], 0, more[0]), value=-torch.inf)
         if image.device.type == "cpu" and image.shape[1] >= MANY and not torch.compiler.is_compiling():
             image = image.contiguous(memory_format=torch.channels_last)
         return functional.max_pool2d(image, self.kernel_size, 1, self.padding, self.dilation)
+
+    def _raised(self, image: Tensor) -> Tensor:
+        """The maxima at stride 1, axis by axis: each tap raises what is there to what it sees."""
+        for axis, (taps, apart, padding, more) in enumerate(
+            zip(self.kernel_size, self.dilation, self.padding, self._more(), strict=True), start=2
+        ):
+            if taps == 1:
+                continue
+            size = image.shape[axis]
+            count = size + 2 * padding + more - (taps - 1) * apart
+            # of the windows, those whose tap lies inside: (first, one after the last)
+            seen = [(max(padding - tap * apart, 0), min(size + padding - tap * apart, count)) for tap in range(taps)]
+            everywhere = [tap for tap in range(taps) if seen[tap] == (0, count)][:2]
+            views = [image.narrow(axis, tap * apart - padding, count) for tap in everywhere]
+            if len(views) == 2:
+                raised = torch.maximum(*views)
+            elif views:
+                raised = views[0].clone()
+            else:
+                raised = torch.full_like(image.narrow(axis, 0, 1), -torch.inf).repeat_interleave(count, axis)
+            for tap, (first, last) in enumerate(seen):
+                if tap not in everywhere and first < last:
+                    at = first + tap * apart - padding
+                    raised.narrow(axis, first, last - first).clamp_min_(image.narrow(axis, at, last - first))
+            image = raised
+        return image
 
     def _more(self) -> tuple[int, ...]:
         """How many windows more begin along y and x: up to where the last may, inside the map or in what is before."""
@@ -98,20 +125,3 @@ class MaxBlurPool2d(nn.Module):
             f"kernel_size={self.kernel_size}, padding={self.padding}, dilation={self.dilation}, "
             f"ceil_mode={self.ceil_mode}"
         )
-
-
-def _maxima(
-    image: Tensor, kernel: Sequence[int], padding: Sequence[int], dilation: Sequence[int], more: Sequence[int]
-) -> Tensor:
-    """The greatest of each window, axis by axis, a window from two that are half as long."""
-    if any(padding) or any(more):
-        y, x = ((before, before + after) for before, after in zip(padding, more, strict=True))
-        image = functional.pad(image, (*x, *y), value=-torch.inf)
-    for axis, (taps, apart) in enumerate(zip(kernel, dilation, strict=True)):
-        width = 1
-        while width < taps:
-            by = min(width, taps - width)
-            size = image.shape[2 + axis] - by * apart
-            image = torch.maximum(image.narrow(2 + axis, 0, size), image.narrow(2 + axis, by * apart, size))
-            width += by
-    return image
