@@ -110,8 +110,10 @@ def test_names_that_look_like_markup_are_text(found, tmp_path):
 
 
 def test_what_may_be_chance_is_called_so(found):
-    unsure = replace(found, verified=replace(found.verified, flips_removed=estimate(0.01, 0.02)))
-    assert "can’t be told" in repair_words.basis(unsure)
+    unsure = replace(found.verified, flips_removed=estimate(0.01, 0.02), mac_removed=estimate(0.01, 0.02))
+    assert "more than chance can’t be told" in repair_words.basis(replace(found, verified=unsure))
+    half = replace(unsure, mac_removed=estimate(0.03, 0.02))
+    assert "falls by 0.030 (0.010 to 0.050)" in repair_words.basis(replace(found, verified=half))
     sure = replace(found, verified=replace(found.verified, flips_removed=estimate(0.05, 0.02)))
     assert "5.0 percentage points" in repair_words.basis(sure)
     assert "chance" in repair_words.costs(candidate("", accuracy=-0.005, reach=0.01))

@@ -30,7 +30,7 @@ MEASURED, TIMES, TUNED = "measured", "times.json", "tuned"
 MATCHED_IMAGES = 64
 """On how many unmoved images the moments of blurred sites are matched."""
 
-DEAREST = 6.0
+DEAREST = 3.0
 """What takes more times as long is timed, and not measured, unless the budget allows it."""
 
 Picture = UInt8[np.ndarray, "height width 3"]

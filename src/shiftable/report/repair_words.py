@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from math import isinf
 
-from shiftable.auditing import Estimate
 from shiftable.repairing.candidates import Candidate
 from shiftable.repairing.plan import Plan
 from shiftable.repairing.repair import Repair
@@ -25,7 +24,7 @@ def headline(repair: Repair) -> str:
 def basis(repair: Repair) -> str:
     """How sure that is, and what it costs."""
     verified = repair.verified
-    return f"{_steadier(verified.flips_removed)} {costs(verified)} {_proof(repair)}"
+    return f"{_steadier(verified)} {costs(verified)} {_proof(repair)}"
 
 
 def costs(candidate: Candidate) -> str:
@@ -42,13 +41,19 @@ def costs(candidate: Candidate) -> str:
     )
 
 
-def _steadier(removed: Estimate) -> str:
-    if removed.low <= 0:
-        return "Whether that is more than chance can’t be told from these pictures."
-    return (
-        f"It removes {points(removed.value).removeprefix('+')} percentage points of changed answers "
-        f"({points(removed.low).removeprefix('+')} to {points(removed.high).removeprefix('+')})."
-    )
+def _steadier(verified: Candidate) -> str:
+    removed, change = verified.flips_removed, verified.mac_removed
+    if removed.low > 0:
+        return (
+            f"It removes {points(removed.value).removeprefix('+')} percentage points of changed answers "
+            f"({points(removed.low).removeprefix('+')} to {points(removed.high).removeprefix('+')})."
+        )
+    if change.low > 0:
+        return (
+            "Whether fewer answers change can’t be told from these pictures, but they move less: the mean absolute "
+            f"change falls by {change.value:.3f} ({change.low:.3f} to {change.high:.3f})."
+        )
+    return "Whether that is more than chance can’t be told from these pictures."
 
 
 def _proof(repair: Repair) -> str:
