@@ -24,6 +24,7 @@ import shiftable as sh
 from shiftable.models.torch_model import torch_model
 from shiftable.studies.cifar10 import PREPROCESSING, VIEW_SIZE, normalised, read_split
 from shiftable.studies.nets import resnet_like, vgg_like
+from shiftable.surgery.dilating import circular
 from shiftable.surgery.edits import Edit
 from shiftable.surgery.polyphase_surgery import with_polyphase
 from shiftable.surgery.sites import find_sites
@@ -42,9 +43,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--motions", nargs="+", choices=WALKS, default=list(WALKS))
     parser.add_argument("--out", type=Path, default=Path("out/polyphase"))
+    parser.add_argument("--borders", action="store_true", help="instead what circular windows cost, phases kept")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     pictures = read_split(options.data, "test")
+    if options.borders:
+        some = [each[:2000] for each in pictures]
+        print("\n| net | as it is | windows in a circle |\n|---|---|---|", flush=True)
+        for arm in ARMS:
+            for seed in options.seeds:
+                net = weighted(arm, seed, options.nets)
+                own = unmoved(net, *some)
+                with circular(net):
+                    print(f"| {arm} {seed} | {own:.4f} | {unmoved(net, *some):.4f} |", flush=True)
+        return
     for motion in options.motions:
         print(f"\n{motion}, {options.images} images x {WALKS[motion]}\n")
         print("| net | | unmoved | accuracy | P | MAC | multiply-adds, times |")
@@ -78,7 +90,7 @@ def converted(net: nn.Module, taps: int) -> nn.Module:
     return with_polyphase(copy.deepcopy(net), targets, PICTURE)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def unmoved(net: nn.Module, views: Tensor, labels: Tensor) -> float:
     """The share of right answers to the pictures as they are."""
     answers = torch.cat([net(normalised(part)).argmax(1) for part in torch.split(views, 500)])
