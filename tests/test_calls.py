@@ -147,3 +147,10 @@ def test_torchscript_is_refused_and_seen_inside_another_net():
         run(scripted, picture(), lambda call: call())
     keys = keys_of(nn.Sequential(scripted), picture())
     assert [(key.module, key.operation) for key in keys] == [("", "max_pool2d_with_indices")]
+
+
+def test_a_net_in_training_learns_nothing_from_being_looked_at():
+    net = Net().train()
+    before = state(net)
+    keys_of(net, picture())
+    assert same(before, state(net))

@@ -140,7 +140,20 @@ class _Visited(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.visit(Call(key, func, args, kwargs or {}))
 
 
+@contextmanager
+def answering(net: nn.Module) -> Iterator[None]:
+    """While this is entered, the net only answers: in training its norms would learn from what it is shown."""
+    modes = [(module, module.training) for module in net.modules()]
+    for module, _ in modes:  # and not eval(), which exported graphs refuse
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def run(net: nn.Module, inputs: Tensor, visit: Visit, left: Left | None = None) -> Any:
-    """The net's answer, every operation going through ``visit``. No gradients."""
-    with torch.no_grad(), visited(net, visit, left):
+    """The net's answer, every operation going through ``visit``. No gradients, and no norm learns."""
+    with torch.no_grad(), answering(net), visited(net, visit, left):
         return net(inputs)
