@@ -68,7 +68,6 @@ def answers_by_window(averaged: PhaseAveraged, samples: Sequence[Sample], *, wal
     Raises:
         InputError: If no image can be used.
     """
-
     motion, size = make_motion("crop"), averaged.view_size
     shows = [
         Show(motion, make_walk("pairs", walks=walks, direction=way), averaged.preprocessing, size, False, seed=seed)
