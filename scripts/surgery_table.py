@@ -38,7 +38,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int]] = {
         )
     },
     "torchvision/googlenet": (partial(models.googlenet, weights=None, init_weights=False), 64),
-    "torchvision/inception_v3": (partial(models.inception_v3, weights=None, init_weights=False), 96),
+    "torchvision/inception_v3": (partial(models.inception_v3, weights=None, init_weights=False), 128),
     "torchvision/swin_t": (partial(models.swin_t, weights=None), 64),
     "timm/mobilenetv2_100, same": (partial(timm.create_model, "mobilenetv2_100", pad_type="same"), 64),
     **{
@@ -48,7 +48,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int]] = {
             "tf_efficientnet_b0", "nf_resnet26",
         )
     },
-    "timm/inception_resnet_v2": (partial(timm.create_model, "inception_resnet_v2"), 96),
+    "timm/inception_resnet_v2": (partial(timm.create_model, "inception_resnet_v2"), 128),
     "timm/swin_tiny_patch4_window7_224": (partial(timm.create_model, "swin_tiny_patch4_window7_224"), 224),
     "timm/vit_tiny_patch16_224": (partial(timm.create_model, "vit_tiny_patch16_224"), 224),
     "hf/ResNet": (hugging_face("ResNet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]), 64),
@@ -85,8 +85,8 @@ def main() -> None:
 
 
 def whys(plan: Sequence[Planned], none: str = "") -> str:
-    """What was refused, each reason once."""
-    return "; ".join(dict.fromkeys(each.refused for each in plan if each.refused)) or none
+    """What was refused, each reason once, without the advice."""
+    return "; ".join(dict.fromkeys(each.refused.partition("; ")[0] for each in plan if each.refused)) or none
 
 
 def sizes(net: nn.Module, picture: Tensor) -> dict[str, list[torch.Size]]:
