@@ -231,6 +231,12 @@ def test_what_can_not_be_tuned_is_refused(model, changes, views_shape, words):
         finetune(model.net, replace(model, **changes), [np.zeros((*views_shape, 3), np.uint8)], QUICK)
 
 
+def test_a_net_without_weights_is_refused(model, views):
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(InputError, match="no weights"):
+        finetune(net, replace(model, net=net), views, QUICK)
+
+
 def test_no_views_and_a_diverging_loss_are_errors(model, views):
     with pytest.raises(InputError, match="no views"):
         finetune(model.net, model, [], QUICK)

@@ -114,11 +114,11 @@ def finetune(
 
     Raises:
         InputError: If the views have no room to move or are smaller than the model's, it is no classifier of one class
-            per view, the loss stops being a number, or the folder holds another run.
+            per view, there are no weights, the loss stops being a number, or the folder holds another run.
     """
     settings = settings or Finetune()
     original = original.exact or original
-    _check(original, views)
+    _check(net, original, views)
     tuned = own_copy(net, device_named(str(original.settings["device"])), original.spec)
     if settings.steps == 0:
         return tuned
@@ -211,13 +211,15 @@ def _divergence(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(first.isneginf(), 0, first.exp() * (first - second)).sum(1)
 
 
-def _check(original: TorchModel, views: Views) -> None:
+def _check(net: nn.Module, original: TorchModel, views: Views) -> None:
     if original.task != "classify" or original.scores not in ("logits", "probabilities"):
         raise InputError(
             f"its answers are no probabilities of classes ({original.task}, {original.scores})",
             where=original.spec,
             todo="fine-tune a classifier whose scores are logits or probabilities",
         )
+    if not any(weight.is_floating_point() for weight in net.parameters()):
+        raise InputError("has no weights that can be tuned", where=original.spec, todo="open the net it was made from")
     if not len(views):
         raise InputError("no views to learn from", todo="give some")
 
