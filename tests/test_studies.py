@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 from shiftable import InputError
 from shiftable.report import write_index, write_study
-from shiftable.studies import STUDIES
+from shiftable.studies.menu import STUDIES
 from shiftable.studies.rows import estimate, grouped, read_rows, write_rows
 from shiftable.studies.running import arm_name, run_study
 from shiftable.studies.study import Bars, Figure, Lines, Study, Table, Told

@@ -31,7 +31,7 @@ def study(
     """
     if find_spec("torch") is None:
         raise missing_extra("torch", "torch")
-    from shiftable.studies import STUDIES
+    from shiftable.studies.menu import STUDIES
 
     if name is None:
         width = max(map(len, STUDIES))
