@@ -3,13 +3,14 @@
 It needs nothing but whole numbers, lists and loops, and no library; in another language take 64-bit integers, and
 divisions that round down (all numbers divided here are positive, but for those under ``%``, whose result must be too).
 ``python examples/stable_crop.py photo.jpg`` (with Pillow to read the file) prints top, left, height and width of the
-crop in px of the image; resize that to the view. The numbers at the top are those of ``crop.json``.
+crop in px of the image; resize that to the view. The numbers at the top are those of ``crop.json``. With LETTERBOX the
+crop reaches beyond the image, where all is grey (114).
 """
 
 import sys
 from collections.abc import Sequence
 
-VIEW, RESIZE, ROOM, BOX = 224, 256, 32, 5
+VIEW, RESIZE, ROOM, BOX, LETTERBOX = 224, 256, 32, 5, False
 
 
 def scaled(px: int, length: int, resized: int) -> int:
@@ -17,14 +18,24 @@ def scaled(px: int, length: int, resized: int) -> int:
     return (2 * px * length + resized) // (2 * resized)
 
 
-def axis(length: int, resized: int) -> tuple[int, int, int, int, int, int]:
+def axis(length: int, resized: int, n: int) -> tuple[int, int, int, int, int, int]:
     """(length of the crop, its first place, number of places, box, first px looked at, how many are)."""
-    crop, box = scaled(VIEW, length, resized), max(1, scaled(BOX, length, resized))
-    room = min(scaled(ROOM, length, resized), length - crop)
-    first = (length - crop - room) // 2
-    places = room + 1
-    times = max(0, ((crop - room - 4 * box) // places - 1) // 2)
-    return crop, first, places, box, first + crop // 2 - times * places, (2 * times + 1) * places
+    if LETTERBOX:
+        crop, box = -(-VIEW * n // (ROOM + 1)), max(1, scaled(BOX, n, ROOM + 1))
+        sure = length - 2 * (n - 1)
+    else:
+        crop, box = scaled(VIEW, length, resized), max(1, scaled(BOX, length, resized))
+        n = min(scaled(ROOM, length, resized), length - crop) + 1
+        sure = crop - (n - 1)
+    first, times = (length - crop - n + 1) // 2, max(0, ((sure - 4 * box) // n - 1) // 2)
+    start, seen = first + crop // 2 - times * n, (2 * times + 1) * n
+    fits = start >= 2 * box and start + seen + 2 * box <= length
+    return crop, first, n, box, start, seen if fits else 0
+
+
+def cells(length: int) -> int:
+    """How many px of an image are ROOM + 1 of a letterbox that has room for it."""
+    return max(1, -(-(length - 1) * (ROOM + 1) // (VIEW - ROOM - 1)))
 
 
 def boxed(row: Sequence[int], box: int) -> list[int]:
@@ -45,9 +56,11 @@ def blurred(rows: list[list[int]], box_y: int, box_x: int) -> list[list[int]]:
 def stable_crop(pixels: Sequence[Sequence[Sequence[int]]]) -> tuple[int, int, int, int]:
     """(top, left, height, width) of the crop of an image given as rows of (red, green, blue), 0 to 255."""
     height, width = len(pixels), len(pixels[0])
-    short = min(height, width)
-    crop_y, first_y, n_y, box_y, start_y, seen_y = axis(height, RESIZE * height // short)
-    crop_x, first_x, n_x, box_x, start_x, seen_x = axis(width, RESIZE * width // short)
+    short, n = min(height, width), max(cells(height), cells(width))
+    crop_y, first_y, n_y, box_y, start_y, seen_y = axis(height, RESIZE * height // short, n)
+    crop_x, first_x, n_x, box_x, start_x, seen_x = axis(width, RESIZE * width // short, n)
+    if seen_y * seen_x == 0 or n_y * n_x == 1:  # a strip, or no room
+        return first_y + middle(n_y), first_x + middle(n_x), crop_y, crop_x
     rows = range(start_y - 2 * box_y, start_y + seen_y + 2 * box_y)
     columns = range(start_x - 2 * box_x, start_x + seen_x + 2 * box_x)
     light = [[pixels[y][x][0] + 2 * pixels[y][x][1] + pixels[y][x][2] for x in columns] for y in rows]

@@ -5,7 +5,7 @@
 
 The shared video, frame by frame, SqueezeNet and MobileNetV2: centre crop, crop chosen in each frame, crop that follows.
 The smoothings (exponential averages, hysteresis) are measured on the answers of each. A pan is a frame that goes over a
-photograph and back, by whole pixels, with the noise of a camera (sigma 2 grey levels, another in every frame).
+photograph by whole pixels, with the noise of a camera (sigma 2 grey levels, another in every frame).
 """
 
 import argparse
@@ -65,16 +65,14 @@ def main() -> None:
 
 
 def pans(images: Path, count: int = 16, far_px: int = 80) -> None:
-    """Print how often a frame's crop is not the same part of the scene as that of the frame before; a centre crop's never
-    is.
-    """
-    print("| px a frame | chosen in each frame | followed |\n|---|---|---|")
+    """Print how often a frame's crop is not the part of the scene that the one before was; a centre crop never is."""
+    print("| camera, px a frame | chosen in each frame | followed |\n|---|---|---|")
     selections = [CropSelection(), CropSelection(follow=True)]
     pictures = [sample.read() for sample in sh.find_samples(images, count)]
     wide = [picture for picture in pictures if picture.shape[1] >= 320 + far_px and picture.shape[0] >= 320]
-    for speed in (1, 2, 4):
-        there = list(range(0, far_px + 1, speed))
-        path = there + there[-2::-1]
+    shake = (far_px // 2 + np.random.default_rng(0).normal(0, 4, 2 * far_px)).round().astype(int).tolist()
+    paths = {"1": range(far_px + 1), "4": range(0, far_px + 1, 4), "shakes, sigma 4": shake}
+    for name, path in paths.items():
         shares = []
         for selection in selections:
             changes = []
@@ -93,7 +91,7 @@ def pans(images: Path, count: int = 16, far_px: int = 80) -> None:
                     at.append((chosen.top, x + chosen.left))
                 changes.append(np.mean([a != b for a, b in pairwise(at)]))
             shares.append(f"{np.mean(changes):.4f}")
-        print(f"| {speed} | {' | '.join(shares)} |", flush=True)
+        print(f"| {name} | {' | '.join(shares)} |", flush=True)
     print(f"\n{len(wide)} photographs")
 
 

@@ -1,7 +1,7 @@
 """A chosen crop stays on the picture: what is promised of it is so, byte for byte, in every implementation."""
 
 import runpy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -368,6 +368,20 @@ def test_a_model_without_room_is_given_some_and_a_letterbox_can_not_be_cropped()
         with_stable_crop(fake(crop="letterbox"), letterbox=False)
     with pytest.raises(InputError, match="did you mean anchored"):
         with_stable_crop(fake(), rule="anchord")
+
+
+def test_who_enlarges_images_says_so():
+    @dataclass(frozen=True)
+    class Remarking(FakeModel):
+        remarks: tuple[str, ...] = ("first",)
+
+    tight = Remarking(hashed, VIEW, Preprocessing(44))
+    (first, said) = with_stable_crop(tight, room_px=6).remarks
+    assert first == "first"
+    assert "resized to 54 px instead of 44 px" in said
+    assert said.endswith("objects are 1.23 times as large")
+    assert with_stable_crop(Remarking(hashed, VIEW, Preprocessing(54)), room_px=6).remarks == ("first",)
+    assert tight.remarks == ("first",)
 
 
 def test_the_callers_model_is_left_as_it_was():

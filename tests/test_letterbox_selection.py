@@ -1,6 +1,8 @@
 """A letterbox laid by the picture's content: all of the picture, at one phase of the detector's grid."""
 
+import runpy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -170,6 +172,14 @@ def test_what_moves_after_the_resize_is_refused_in_a_line():
     with pytest.raises(InputError, match="before the resize") as refused:
         sh.audit(model, [Sample("a", None, lambda: scene((100, 120)))], motion="crop", steps=3, strict=True)
     assert "\n" not in str(refused.value)
+
+
+def test_the_reference_in_plain_python_lays_them_alike():
+    reference = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "stable_crop.py"))
+    reference["stable_crop"].__globals__.update(VIEW=64, ROOM=STRIDE - 1, BOX=2, LETTERBOX=True)
+    for size in ((50, 90), (100, 61), (9, 120), (30, 30)):
+        image = scene(size, seed=2)
+        assert reference["stable_crop"](image.tolist()) == select(image, LETTERBOX, 64, VIEW)[:4]
 
 
 def test_arrays_tensors_and_files_agree(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,10 @@ REACH_PX = 8
 """How far a place may go from one frame to the next and be kept hold of, in px of the view."""
 
 ALIKE = 0.5
-"""How much a place may differ from what it was the frame before, as a share of its own contrast."""
+"""How much a place may differ from what it was when it was chosen, as a share of its own contrast."""
+
+NEAR = 2
+"""Noise moves a maximum by a px or two: so far around it the place that looks most like the one held is looked for."""
 
 Around = Int[np.ndarray, "height width"]
 Looks = Int[np.ndarray, "tall wide"]
@@ -33,7 +37,7 @@ Scores = Int[np.ndarray, "down right"]
 
 
 class Held(NamedTuple):
-    """A place that is kept hold of: its number among those of the crop, and the brightness around it."""
+    """A place that is kept hold of: its number among those of the crop, and the brightness around it when chosen."""
 
     down: int
     right: int
@@ -72,16 +76,18 @@ class Follower:
         """
         selection, rule = replace(self.selection, rule="local-maximum"), LOCAL_MAXIMUM
         y, x = axes = lay_axes((frame.shape[0], frame.shape[1]), self.resize_px, self.view_size, selection)
-        place, widths = None, (y.width, x.width)
-        if looks(axes):
+        widths = y.width, x.width
+        if not looks(axes):
+            self.held = None
+        else:
             patch = brightness(frame[y.patch, x.patch], np.int32 if rule.fits_32_bits(widths) else np.int64)
             scores = considered(patch, widths, rule)
             reach = tuple(scaled(self.reach_px, width, selection.width_px) for width in widths)
-            place = (self.held and _again(self.held, scores, patch, widths, (reach[0], reach[1]))) or _anew(scores)
-        if place is None:
-            self.held = None
+            self.held = (self.held and _again(self.held, scores, patch, widths, (reach[0], reach[1]))) or _anew(
+                scores, patch, widths
+            )
+        if self.held is None:
             return Chosen(y.first + y.middle, x.first + x.middle, y.crop, x.crop, False)
-        self.held = Held(*place, _looks(patch, place, widths))
         return Chosen(y.first + self.held.down, x.first + self.held.right, y.crop, x.crop, True)
 
 
@@ -112,22 +118,26 @@ def frame_viewer(
     return view
 
 
-def _again(
-    held: Held, scores: Scores, patch: Around, widths: tuple[int, int], reach: tuple[int, int]
-) -> tuple[int, int] | None:
-    """The maximum near where it was that looks most like it; None where none looks like it."""
+def _again(held: Held, scores: Scores, patch: Around, widths: tuple[int, int], reach: tuple[int, int]) -> Held | None:
+    """The place as it is now: around the maximum nearby that looks most like it. None where none looks like it."""
     down, right = max(0, held.down - reach[0]), max(0, held.right - reach[1])
     near = scores[down : held.down + reach[0] + 1, right : held.right + reach[1] + 1]
     found = [(int(row) + down, int(column) + right) for row, column in zip(*near.nonzero(), strict=True)]
     if not found:
         return None
-    differs = [np.abs(_looks(patch, place, widths) - held.looks).sum() for place in found]
-    contrast = np.abs(held.looks - held.looks.mean()).sum()
-    best = int(np.argmin(differs))
-    return found[best] if differs[best] <= ALIKE * contrast else None
+
+    def differs(place: tuple[int, int]) -> int:
+        return int(np.abs(_looks(patch, place, widths) - held.looks).sum())
+
+    y, x = min(found, key=differs)
+    rows = range(max(0, y - NEAR), min(scores.shape[0], y + NEAR + 1))
+    columns = range(max(0, x - NEAR), min(scores.shape[1], x + NEAR + 1))
+    best = min(product(rows, columns), key=differs)
+    alike = differs(best) <= ALIKE * np.abs(held.looks - held.looks.mean()).sum()
+    return Held(*best, held.looks) if alike else None
 
 
-def _anew(scores: Scores) -> tuple[int, int] | None:
+def _anew(scores: Scores, patch: Around, widths: tuple[int, int]) -> Held | None:
     """The strongest maximum in the middle half, else the strongest at all."""
     inner = np.zeros_like(scores)
     quarter = tuple(slice(size // 4, size - size // 4) for size in scores.shape)
@@ -135,8 +145,8 @@ def _anew(scores: Scores) -> tuple[int, int] | None:
     among = inner if inner.any() else scores
     if not among.any():
         return None
-    row, column = np.unravel_index(among.argmax(), among.shape)
-    return int(row), int(column)
+    row, column = map(int, np.unravel_index(among.argmax(), among.shape))
+    return Held(row, column, _looks(patch, (row, column), widths))
 
 
 def _looks(patch: Around, place: tuple[int, int], widths: tuple[int, int]) -> Looks:
