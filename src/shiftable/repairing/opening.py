@@ -23,7 +23,7 @@ from shiftable.repairing.plan import Plan, Source, grey_view, repaired
 
 WEIGHTS = "model.safetensors"
 
-TRUSTED = re.compile(r"trust_remote_code|code_revision|checkpoint_path|pretrained.*")
+UNTRUSTED = re.compile(r"trust_remote_code|code_revision|checkpoint_path|pretrained.*")
 """Arguments that make libraries run others' code, or load other files."""
 
 RUNS_CODE, SENDS = "package.module:factory", "http(s)://…"
@@ -69,7 +69,7 @@ def open_repaired(
     form, said = source_form(source.spec), more.pop("source", None)
     if form in (RUNS_CODE, SENDS):
         _check_said(source.spec, said, form, folder)
-    elif unsafe := next(filter(TRUSTED.fullmatch, source.model_args), None):
+    elif unsafe := next(filter(UNTRUSTED.fullmatch, source.model_args), None):
         raise InputError(f"its net asks for {unsafe}, which a folder can't choose", where=folder,
                          todo="repair a net that needs no code or files of others")  # fmt: skip
     if more and form != SENDS:
