@@ -61,7 +61,7 @@ class Choice:
 def choose(
     candidates: Sequence[Candidate],
     limits: Limits,
-    measure: Callable[[str, Plan], Candidate],
+    measure: Callable[[str, Plan], Candidate | None],
     removed: Callable[[Candidate, Candidate], tuple[Estimate, Estimate]],
 ) -> Choice:
     """Add up candidates as long as each makes a difference that can't be chance.
@@ -74,7 +74,7 @@ def choose(
     Args:
         candidates: Each measured alone.
         limits: What it may cost.
-        measure: Measures a combination.
+        measure: Measures a combination; None if it can't be carried out.
         removed: (flips, mean absolute change) that are gone from one candidate to another, paired by image.
     """
     fitting = [each for each in candidates if limits.exceeded(each) is None and helps(each)]
@@ -91,6 +91,8 @@ def choose(
         if plan == now.plan or now.time_ratio.value * each.time_ratio.value > limits.budget + LEAST_COST:
             continue
         found = measure(f"{now.name} + {each.name}", plan)
+        if found is None:
+            continue
         combined.append(found)
         if limits.exceeded(found) is None and _better(*removed(now, found), now.flips.value, now.mac.value):
             chosen.append(found)

@@ -119,7 +119,7 @@ class Bench:
             return None
         from shiftable.repairing.operating import operated_net
 
-        folder = self.folder / MEASURED / f"{TUNED}-{key(plan)}"
+        folder = self.folder / MEASURED / f"{TUNED}-{key(Plan(edits=plan.edits, finetune=plan.finetune))}"
         matching = [self.unmoved(image) for image in islice(readable(self.samples), MATCHED_IMAGES)]
         return operated_net(self.model, plan, matching, lambda: readable(self.tuning), folder)
 

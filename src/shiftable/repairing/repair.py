@@ -173,21 +173,20 @@ def repair(
     refuse_steady(before, opened)
     proposed = propose(opened, parts.choosing, bench.room_px, budget, lambda: _margins(before), polyphase)
     left_out = dict(proposed.refused)
-    candidates: list[Candidate] = []
     bench.expect(len(proposed.plans))
 
-    def look_at(name: str, plan: Plan) -> None:
+    def measure(name: str, plan: Plan) -> Candidate | None:
         try:
-            candidates.append(bench.measure(name, plan, budget))
+            return bench.measure(name, plan, budget)
         except InputError as error:
             left_out[name] = error.what
+            return None
 
-    for name, plan in proposed.plans.items():
-        look_at(name, plan)
+    candidates = [each for each in map(measure, proposed.plans, proposed.plans.values()) if each]
     if finetune and (more := tuned(candidates, limits, finetune, seed)):
         bench.expect(1)
-        look_at(*more)
-    choice = choose(candidates, limits, bench.measure, lambda one, other: bench.removed(one.plan, other.plan))
+        candidates += [each for each in [measure(*more)] if each]
+    choice = choose(candidates, limits, measure, lambda one, other: bench.removed(one.plan, other.plan))
     if not choice.steps:
         raise nothing_chosen(candidates, left_out, limits, opened)
     best = choice.steps[-1]
@@ -197,19 +196,19 @@ def repair(
     if too_much := limits.exceeded(verified):
         remarks.append(f"on the images of the proof it {too_much}, more than the limits that it was chosen by allow")
     videos = compare_videos(opened, after, video, folder, seed) if video else ()
-    found = Repair(
+    done = Repair(
         replace(best.plan, source=source_of(opened)), verified, comparison, tuple(candidates), choice.steps,
         choice.combined, left_out, settings, tuple(remarks), videos, folder,
     )  # fmt: skip
-    found = replace(found, plan=replace(found.plan, measured=found.to_json()))
+    done = replace(done, plan=replace(done.plan, measured=done.to_json()))
     try:
-        after = write_repaired(opened, found.plan, folder, net=net, overwrite=True)
+        after = write_repaired(opened, done.plan, folder, net=net, overwrite=True)
     except InputError as error:  # after all the work: what was found is kept
-        found = replace(found, remarks=(*found.remarks, f"the model was not written: {error}"))
-    write_json(folder / RECORD, found.to_json())
+        done = replace(done, remarks=(*done.remarks, f"the model was not written: {error}"))
+    write_json(folder / RECORD, done.to_json())
     if not out:
-        weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
-    return after, found
+        weakref.finalize(done, shutil.rmtree, folder, ignore_errors=True)
+    return after, done
 
 
 def _named(source: object) -> str | None:
