@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shiftable.layers.blur_pool import BlurPool2d
-from shiftable.layers.filtering import in_parts, padded, with_batch, without_gradient_on_cpu
+from shiftable.layers.filtering import Margin, in_parts, padded, with_batch, without_gradient_on_cpu
 
 ConvPadding: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 """PyTorch's names."""
@@ -78,6 +78,10 @@ class BlurConv2d(nn.Conv2d):
         """The padding along y and x; 0 for "valid", and "same" comes with stride 1 only."""
         return (0, 0) if isinstance(self.padding, str) else self.padding
 
+    def _margins(self, image: Tensor) -> Sequence[Margin]:
+        """What is padded before and after the map along y and x."""
+        return [(own, own) for own in self._own()]
+
     def forward(self, image: Tensor) -> Tensor:
         """The convolution of the blurred map.
 
@@ -123,15 +127,15 @@ class BlurConv2d(nn.Conv2d):
         Zeros around the blurred map are what a map gives that goes on beyond its border so that the filter, standing
         there, gives zero: each further position follows from the two before it.
         """
-        kernels = [kernel.tolist() for kernel in self.blur.kernels]
-        around = padded(image, [(own + 1, own + 1) for own in self._own()], self.blur.low_pass.padding)
-        for axis, (kernel, own, step) in enumerate(zip(kernels, self._own(), self.stride, strict=True), 2):
+        kernels, margins = [kernel.tolist() for kernel in self.blur.kernels], self._margins(image)
+        around = padded(image, [(before + 1, after + 1) for before, after in margins], self.blur.low_pass.padding)
+        for axis, (kernel, (before, after), step) in enumerate(zip(kernels, margins, self.stride, strict=True), 2):
             first, middle, last = kernel
             size, taps = around.shape[axis], self.weight.shape[axis] + 2
-            for place in range(own - 1, -1, -1):
+            for place in range(before - 1, -1, -1):
                 _continue(around, axis, (place, place + 1, place + 2), (middle / first, last / first))
             used = (size - taps) // step * step + taps
-            for place in range(size - own, used):
+            for place in range(size - after, used):
                 _continue(around, axis, (place, place - 1, place - 2), (middle / last, first / last))
         y, x = self.kernel_size
         weight = self.weight.flatten(1) @ _merging((y, x), *map(tuple, kernels)).to(self.weight.dtype)

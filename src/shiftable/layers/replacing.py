@@ -12,6 +12,9 @@ from shiftable.layers.blur_pool import BlurPool2d
 from shiftable.layers.max_blur_pool import MaxBlurPool2d
 from shiftable.layers.same_padding import SameBlurConv2d, SameBlurPool2d, SameMaxBlurPool2d
 
+TIMMS = {"timm.layers.conv2d_same": ("Conv2dSame",), "timm.layers.pool2d_same": ("MaxPool2dSame", "AvgPool2dSame")}
+"""Its layers that are known, by module."""
+
 
 def antialiased(
     layer: nn.Module, *, filter: str = "binomial", taps: int | None = None, padding_mode: str = "reflect"
@@ -70,9 +73,10 @@ def kind_of(layer: nn.Module) -> str | None:
         >>> kind_of(nn.Conv2d(3, 8, 1)), kind_of(BlurConv2d(3, 8, 1))
         ('Conv2d', None)
     """
-    timm = sys.modules.get("timm.layers")  # without it there are no layers of it
-    known: Sequence[Any] = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-    known = (*known, *(getattr(timm, name, None) for name in ("Conv2dSame", "MaxPool2dSame", "AvgPool2dSame")))
+    known: list[Any] = [nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d]
+    for module, names in TIMMS.items():
+        if module in sys.modules:  # else there are no layers of it
+            known += [getattr(sys.modules[module], name) for name in names]
     return type(layer).__name__ if any(type(layer) is each for each in known) else None
 
 

@@ -44,14 +44,14 @@ class SameBlurConv2d(BlurConv2d):
     The map is blurred before it is padded, so that it stays what it was where it is constant.
     """
 
-    def forward(self, image: Tensor) -> Tensor:
-        """The convolution of the blurred map.
+    def _margins(self, image: Tensor) -> Sequence[Margin]:
+        return list(map(same_margin, image.shape[-2:], self.kernel_size, self.stride, self.dilation))
 
-        Args:
-            image: (image, channel, y, x), or without the first.
-        """
-        margins = _margins(image, self.kernel_size, self.stride, self.dilation)
-        image = functional.pad(self.blur(image), margins)
+    def _answer(self, image: Tensor) -> Tensor:
+        if self._can_merge(image):
+            return self._merged(image)
+        y, x = self._margins(image)
+        image = functional.pad(self.blur(image), (*x, *y))
         left = [step // done for step, done in zip(self.stride, self.blur.stride, strict=True)]
         return functional.conv2d(image, self.weight, self.bias, left, 0, self.dilation, self.groups)
 
