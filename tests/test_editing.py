@@ -230,7 +230,7 @@ class WithPlaces(nn.Module):
     [
         (Undecided, r"0: the forward of Undecided can't be traced"),
         (WithPlaces, r"0: max pooling in the forward of WithPlaces"),
-        (lambda: nn.utils.weight_norm(nn.Conv2d(3, 3, 3, 2)), "calculated anew each time"),
+        (lambda: nn.utils.weight_norm(nn.Conv2d(3, 3, 3, 2)), "weights calculated anew each time"),
         (lambda: nn.AdaptiveMaxPool2d(4), "adaptive_max_pool2d, which is not known"),
         (lambda: BlurConv2d(3, 3, 3, 2), "BlurConv2d takes care of aliasing already"),
     ],

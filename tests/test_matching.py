@@ -61,7 +61,7 @@ def test_what_is_not_matched_is_left_out():
     made = match_moments(operate(net, edits, batches[0]), net, edits, batches)
     assert torch.equal(made[0].weight, net[0].weight)
     assert not torch.equal(made[3][1].gain, torch.ones(8))
-    with pytest.raises(InputError, match="3: has no gain and shift; operate with match"):
+    with pytest.raises(InputError, match="3: was not operated with match"):
         match_moments(operate(net, [Edit("3")], batches[0]), net, edits, batches)
     with pytest.raises(InputError, match="no images"):
         match_moments(made, net, edits, [])

@@ -79,8 +79,8 @@ def _layer(module: nn.Module, site: Site, edit: Edit, inputs: Tensor) -> nn.Modu
     """What stands for a layer of a known type."""
     held = {*module._parameters, *module._buffers}
     if held - {"weight", "bias"} or module._forward_pre_hooks:
-        raise InputError(f"a {site.type} whose weights are calculated anew each time", where=site.name,
-                         todo="take its parametrisation away first")  # fmt: skip
+        raise InputError(f"a {site.type} with weights calculated anew each time, or hooks that run before it",
+                         where=site.name, todo="take its parametrisation or its hooks away first")  # fmt: skip
     if getattr(module, "return_indices", False):
         raise InputError(f"a {site.type} that gives the places of its maxima, too", where=site.name,
                          todo="leave it out")  # fmt: skip

@@ -16,6 +16,7 @@ from shiftable.errors import InputError
 from shiftable.layers.channel_affine import ChannelAffine
 from shiftable.surgery.blur_surgery import corrected_by
 from shiftable.surgery.blurring import Correction, Moments, Sums, moments
+from shiftable.surgery.editing import edits_of
 from shiftable.surgery.edits import Edit
 from shiftable.surgery.sites import find_sites
 
@@ -38,12 +39,15 @@ def match_moments(
         Convolutions have the gain and shift in weight and bias; what follows poolings has them as such.
 
     Raises:
-        InputError: If nothing is shown, or a site has no place for a gain and a shift.
+        InputError: If nothing is shown, or a site was not operated with ``match``.
     """
     if not batches:
         raise InputError("no images to measure moments on", todo="give one batch or more")
     made, plain = copy.deepcopy(operated), copy.deepcopy(original).eval()
-    wanted = {edit.site for edit in edits if edit.match}
+    wanted = {edit.site: edit for edit in edits if edit.match}
+    for name, edit in wanted.items():
+        if edit not in edits_of(operated):
+            raise InputError("was not operated with match", where=name, todo="give operate the same edits")
     sites = [site for site in find_sites(plain, batches[0][:1]) if site.name in wanted]
     originals = moments(plain, batches, {}, sites)
     modes = {module: module.training for module in made.modules()}
@@ -51,7 +55,7 @@ def match_moments(
     for site in sites:
         corrects = corrected_by(made, site.name)
         if corrects is None:
-            raise InputError("has no gain and shift", where=site.name, todo="operate with match, then match the same")
+            raise InputError("its gain and shift are not found", where=site.name, todo="leave match out")
         found = _moments(made, corrects, batches)
         _set_back(corrects, found.corrected_to(originals[site.keys[-1]]))
     for module, mode in modes.items():
