@@ -45,7 +45,7 @@ def _measure(arm: Arm, setting: Setting) -> Iterable[Row]:
         answers = [_net(views, labels, seed, setting)(shown) for shown in (still, moved)]
     else:
         describe = KINDS[kind](views, seed)
-        linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=setting.pick(20, 400)))
+        linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
         linear.fit(describe(views), labels)
         answers = [linear.predict_proba(describe(shown)) for shown in (still, moved)]
     first, second = (found.argmax(1) for found in answers)
@@ -113,7 +113,8 @@ def _hog(views: Views, seed: int) -> Described:
                 inside = np.where(number == at, weight, 0).reshape(len(shown), side, cell, side, cell)
                 cells[..., at] += inside.sum((2, 4))
         blocks = np.concatenate([cells[:, y : y + side - 1, x : x + side - 1] for y in (0, 1) for x in (0, 1)], -1)
-        return (blocks / np.sqrt((blocks**2).sum(-1, keepdims=True) + 1)).reshape(len(shown), -1)
+        sizes = np.sqrt((blocks**2).sum(-1, keepdims=True) + 1)
+        return np.asarray((blocks / sizes).reshape(len(shown), -1))
 
     return histograms
 
