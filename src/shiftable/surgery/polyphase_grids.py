@@ -205,6 +205,7 @@ def grids_of(net: nn.Module, inputs: Tensor) -> Grids:
         inputs: What it is shown, ``(image, channel, y, x)``; one image will do.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.MaxPool2d(2))
         >>> grids = grids_of(net, torch.zeros(1, 3, 32, 32))
         >>> grids.repeats_px, grids.groups == tuple((site,) for site in grids.sites)
