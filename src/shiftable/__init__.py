@@ -24,7 +24,8 @@ from shiftable.data import Box, Sample, find_samples, read_boxes
 from shiftable.errors import InputError
 from shiftable.explaining import Diagnosis, Risk, Tiling, explain, read_risk, tiles
 from shiftable.models import Detections, Model, Poses, Preprocessing, open_model
-from shiftable.report import write_comparison, write_diagnosis, write_parity, write_report, write_trace
+from shiftable.repairing import Repair, repair
+from shiftable.report import write_comparison, write_diagnosis, write_parity, write_repair, write_report, write_trace
 
 __version__ = "0.1.0.dev0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "Poses",
     "Predictions",
     "Preprocessing",
+    "Repair",
     "Risk",
     "Sample",
     "Tiling",
@@ -55,11 +57,13 @@ __all__ = [
     "read_boxes",
     "read_parts",
     "read_risk",
+    "repair",
     "tiles",
     "trace",
     "write_comparison",
     "write_diagnosis",
     "write_parity",
+    "write_repair",
     "write_report",
     "write_trace",
 ]

@@ -39,6 +39,9 @@ def repair(
         bool, typer.Option(help="Also propose adaptive polyphase sampling, exact for circular padding.")
     ] = False,
     video: Annotated[str | None, typer.Option(help="A video, or a folder of them, to be shown to both models.")] = None,
+    export: Annotated[
+        list[str] | None, typer.Option(help="Also write it as onnx or pt2, and audit that again; may be repeated.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan of every site and the candidates, and measure nothing.")
     ] = False,
@@ -65,12 +68,11 @@ def repair(
     one_of("--format", format, ("text", "json"))
     if images is None and model != "demo" and not dry_run:
         raise InputError("no images given", todo="name a folder after the model")
+    from shiftable import report
     from shiftable.data import find_samples
     from shiftable.engine import keep_freed_memory
     from shiftable.repairing.proposing import propose, room_of
     from shiftable.repairing.repair import repair as repair_model
-    from shiftable.report.repair_page import write_repair
-    from shiftable.report.repair_text import show_proposed, show_repair
 
     keep_freed_memory()
     folder = out or Path("repaired", short_name(model))
@@ -89,14 +91,14 @@ def repair(
     if dry_run:
         shown = find_samples(images or "shapes", count) if images or model == "demo" else []
         proposed = propose(opened, shown, room_of(opened), budget, polyphase=polyphase)
-        tell(proposed, format, lambda console: show_proposed(console, proposed))
+        tell(proposed, format, lambda console: report.show_proposed(console, proposed))
         return
     asked: dict[str, Any] = {
         "min_agreement": min_agreement, "max_accuracy_loss": max_accuracy_loss, "motion": motion, "walk": walk,
         "walks": walks, "labels": labels, "finetune": finetune, "tune_images": tune_images, "polyphase": polyphase,
-        "video": video, "count": count, "seed": seed, "overwrite": overwrite,
+        "video": video, "export": export or (), "count": count, "seed": seed, "overwrite": overwrite,
     }  # fmt: skip
     with shown_progress("images") as progress:
         _, found = repair_model(opened, images or "shapes", budget, **asked, out=folder, progress=progress)
-    page = write_repair(found, class_names=opened.class_names, samples=find_samples(images or "shapes", count))
-    tell(found, format, lambda console: show_repair(console, found, page))
+    page = report.write_repair(found, class_names=opened.class_names, samples=find_samples(images or "shapes", count))
+    tell(found, format, lambda console: report.show_repair(console, found, page))

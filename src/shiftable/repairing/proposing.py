@@ -15,6 +15,7 @@ from shiftable.models.preprocessing import CropSelection, Size
 from shiftable.repairing.candidates import Candidate, parts_of
 from shiftable.repairing.choosing import Limits
 from shiftable.repairing.crop_selection import USUAL_SHARE, with_stable_crop
+from shiftable.repairing.dense_phases import dense_edits
 from shiftable.repairing.phase_average import phase_offsets
 from shiftable.repairing.plan import Phases, Plan, together
 from shiftable.repairing.strides import find_stride, total_stride
@@ -99,6 +100,7 @@ def propose(
             refused[name] = error.what
 
     add("crop chosen by content", lambda: Plan(crop=_crop(model, room_px)))
+    add("average over 2 × 2 windows, 1 px apart", lambda: Plan(phases=_phases(model, 2, (2, 2), room_px)))
     stride = _stride(model, samples)
     if isinstance(stride, str):
         refused |= dict.fromkeys(("averages over phases", "crop anchored to the grid"), stride)
@@ -206,7 +208,9 @@ def _surgery(model: Model, polyphase: bool) -> "tuple[dict[str, tuple[Edit, ...]
     if len(good) > 1:
         edits[f"blur at all {len(good)} sites"] = good
     if found:
-        _add(edits, refused, f"dense at {found[-1]}", (Edit(found[-1], "dense"),), given.net, inputs)
+        last = dense_edits(model)
+        name = f"dense at {' and '.join(edit.site for edit in last)}"
+        _add(edits, refused, name, last, given.net, inputs)
     if polyphase and found:
         _add(edits, refused, "polyphase at all sites", tuple(Edit(name, "polyphase") for name in found),
              given.net, inputs)  # fmt: skip

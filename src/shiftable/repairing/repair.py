@@ -21,6 +21,7 @@ from shiftable.models import Model, open_model
 from shiftable.repairing.candidates import Candidate
 from shiftable.repairing.choosing import Limits, choose
 from shiftable.repairing.export import write_repaired
+from shiftable.repairing.exported_audits import audit_exports, check_formats
 from shiftable.repairing.frames import find_images, is_video
 from shiftable.repairing.measuring import MEASURED, Bench
 from shiftable.repairing.parting import labelled, split
@@ -38,7 +39,8 @@ WALKS = 8
 
 RECORD, ASKED, FRAMES = "repair.json", "asked.json", "frames"
 
-OWN = (RECORD, MEASURED, BEFORE, AFTER, "video-before", "video-after", "plan.json", "crop.json", "comparison.json",
+OWN = (RECORD, MEASURED, BEFORE, AFTER, "video-before", "video-after", "exported-onnx",
+       "exported-pt2", "plan.json", "crop.json", "comparison.json",
        "report.html", "figures")  # fmt: skip
 """What a repair writes into its folder, beside the model."""
 
@@ -103,6 +105,7 @@ def repair(
     tune_images: str | Path | Sequence[Sample] | None = None,
     polyphase: bool = False,
     video: str | Path | None = None,
+    export: Sequence[str] = (),
     count: int | None = COUNT,
     seed: int = 0,
     out: str | Path | None = None,
@@ -130,6 +133,8 @@ def repair(
         tune_images: What it is tuned on; None takes a third of the images, which then serve for nothing else.
         polyphase: Also propose adaptive polyphase sampling, for nets with circular padding.
         video: A video, or a folder of videos, that both models are shown in the end.
+        export: Formats, ``"onnx"`` or ``"pt2"``, that a PyTorch model is exported to as well; each file is audited
+            again.
         count: Only the first so many images.
         seed: Of everything drawn at random.
         out: The folder to write to; None writes to a temporary one, which goes when the result does.
@@ -146,6 +151,7 @@ def repair(
     limits = Limits(budget, min_agreement, max_accuracy_loss)
     check_asked(limits, motion, walk, finetune, tune_images)
     opened = open_model(model) if isinstance(model, str) else model
+    check_formats(export, opened)
     if opened.task != "classify":
         raise InputError(f"its task is {opened.task!r}, and classifiers are repaired", where=opened.spec,
                          todo="with_stable_crop holds any model's crop")  # fmt: skip
@@ -205,6 +211,8 @@ def repair(
         after = write_repaired(opened, done.plan, folder, net=net, overwrite=True)
     except InputError as error:  # after all the work: what was found is kept
         done = replace(done, remarks=(*done.remarks, f"the model was not written: {error}"))
+    if told := audit_exports(after, export, parts.proving, walks_of, comparison.audits[1].audit, folder):
+        done = replace(done, remarks=(*done.remarks, *told))
     write_json(folder / RECORD, done.to_json())
     if not out:
         weakref.finalize(done, shutil.rmtree, folder, ignore_errors=True)
