@@ -10,7 +10,7 @@ crop reaches beyond the image, where all is grey (114).
 import sys
 from collections.abc import Sequence
 
-VIEW, RESIZE, ROOM, BOX, LETTERBOX = 224, 256, 32, 5, False
+VIEW, RESIZE, ROOM, BOX, LETTERBOX = 224, 256, 31, 5, False
 
 
 def scaled(px: int, length: int, resized: int) -> int:

@@ -11,6 +11,8 @@ from shiftable.cli.progress import shown_progress
 from shiftable.cli.telling import tell
 from shiftable.errors import InputError
 
+BUDGET, DEMO_BUDGET = 1.1, 2.0
+
 
 def repair(
     model: options.Model = "demo",
@@ -18,7 +20,9 @@ def repair(
         str | None,
         typer.Argument(help="A folder, CSV (file,class_index) or parquet of images; shapes, drawn as needed."),
     ] = None,
-    budget: Annotated[float, typer.Option(help="How long an answer may take, times what it takes now.")] = 1.1,
+    budget: Annotated[
+        float | None, typer.Option(help="How long an answer may take, times what it takes now. [default: 1.1; demo: 2]")
+    ] = None,
     min_agreement: Annotated[
         float, typer.Option(help="Share of images that the repaired net must answer as the original does.")
     ] = 0.9,
@@ -75,6 +79,8 @@ def repair(
     from shiftable.repairing.repair import repair as repair_model
 
     keep_freed_memory()
+    if budget is None:  # beside the demo's millisecond, choosing a crop takes long
+        budget = DEMO_BUDGET if model == "demo" else BUDGET
     folder = out or Path("repaired", short_name(model))
     opened = open_asked(
         model,

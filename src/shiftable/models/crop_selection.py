@@ -38,7 +38,7 @@ class CropSelection:
     """
 
     rule: str = "anchored"
-    room_px: int = 32
+    room_px: int = 31
     width_px: int = 5
     letterbox: bool = False
     follow: bool = False
