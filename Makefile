@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SHARED ?= ../shared
 
-.PHONY: venv demo test torch-free lint bench demo-model seven-models moves explained coverage kills clean
+.PHONY: venv demo test torch-free lint docs bench demo-model seven-models moves explained coverage kills clean
 
 venv: $(READY)
 
@@ -29,6 +29,10 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: venv  ## the site, to out/site; broken links are errors
+	$(BIN)/python scripts/cli_reference.py --check
+	$(BIN)/zensical build --strict
+
 bench: venv  ## ratios, each within one run; see benchmarks/
 	$(BIN)/python benchmarks/audit_speed.py
 	$(BIN)/python benchmarks/audit_memory.py
@@ -37,6 +41,8 @@ bench: venv  ## ratios, each within one run; see benchmarks/
 	$(BIN)/python benchmarks/motion_speed.py $(SHARED)
 	$(BIN)/python benchmarks/video.py $(SHARED)
 	$(BIN)/python benchmarks/explain.py $(SHARED)
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/whole_nets.py
 
 demo-model: venv  ## train the embedded model again, from nothing
 	$(BIN)/python scripts/train_demo.py

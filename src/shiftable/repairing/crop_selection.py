@@ -37,8 +37,8 @@ def with_stable_crop(
         rule: One of ``RULES``.
         room_px: How far the crop may move in all along each axis, in px of the view. The more, the rarer a change:
             about once in ``room_px`` steps. Where the model's resize leaves less than that around the view, it is made
-            larger, and objects with it. None takes a seventh of the view's short side less one, 31 px for 224: 32 places,
-            which is the usual total stride. In a letterbox always 31 px.
+            larger, and objects with it. None takes a seventh of the view's short side less one, 31 px for 224:
+            32 places, which is the usual total stride. In a letterbox always 31 px.
         letterbox: Whether nothing is cut off, but the image made smaller by the room and laid onto grey; None does as
             the model does. A model whose images are squashed to its view may be given either.
         follow: Whether the crop keeps hold of its place from frame to frame of a video, instead of being chosen in
