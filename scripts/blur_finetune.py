@@ -1,8 +1,9 @@
 """Blur surgery and the label-free fine-tune on the two CIFAR-10 nets: the first table of docs/repair/finetune.md.
 
-    python scripts/train_contrast.py ../shared/data/cifar10 --seeds 0 1 2      # the nets, about 15 min each on one core
-    python scripts/blur_finetune.py ../shared/data/cifar10                     # 42 nets, 1 to 2 min each on one core
-    python scripts/blur_finetune.py ../shared/data/cifar10 --only resnet_like-0 --arms plain blur
+    python scripts/train_contrast.py ../shared/data/cifar10 --seeds 0 1 2      # the nets, 6 to 20 min each on one core
+    python scripts/blur_finetune.py ../shared/data/cifar10 --peers FOLDER      # 42 nets, 1 min each on one core at most
+    python scripts/blur_finetune.py ../shared/data/cifar10 --only resnet_like-0 --arms "matched + tuned" --steps 480 \\
+        --out out/blur_finetune-480
 
 One row of ``--out``/rows.csv per net, seed and arm; what is there already is not made again. The table is printed.
 
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="nets with their seeds, as resnet_like-0")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--pictures", type=int, default=10_000, help="to tune on (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=SETTINGS.steps, help="another --out, too (default: %(default)s)")
     parser.add_argument("--images", type=int, default=2000, help="to measure flips on (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=1, help="of each and every kind (default: %(default)s)")
     parser.add_argument("--peers", type=Path, help="a folder that holds kornia")
@@ -68,6 +70,7 @@ def main() -> None:
     if options.peers:
         sys.path.append(str(options.peers))
     torch.set_num_threads(1)
+    settings = replace(SETTINGS, steps=options.steps)
     options.out.mkdir(parents=True, exist_ok=True)
     table = options.out / "rows.csv"
     nets = options.only or [f"{net}-{seed}" for net in NETS for seed in (0, 1, 2)]
@@ -80,7 +83,7 @@ def main() -> None:
         start, original = time.perf_counter(), opened(options.contrast, name)
         changed = ARM[arm.removesuffix(" + tuned")](original, pictures[:1024])
         if arm.endswith("tuned"):
-            changed = finetune(changed, original, views, SETTINGS, folder=folder_of(options.out, name, arm))
+            changed = finetune(changed, original, views, settings, folder=folder_of(options.out, name, arm))
         made = time.perf_counter() - start
         found = measured(replace(original, net=changed), original, tests, held_out[1].numpy(), options)
         write(table, {"net": name, "arm": arm, **found, "seconds": made})
