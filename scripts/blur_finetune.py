@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from shutil import copyfile
 from statistics import mean, stdev
@@ -124,10 +125,11 @@ def matched(original: TorchModel, pictures: np.ndarray) -> nn.Module:
 
 def kornia_layers(original: TorchModel, pictures: np.ndarray) -> nn.Module:
     """kornia's, in the same places: a blur after a dense convolution, and its maximum with a blur."""
-    from kornia.filters import BlurPool2D, MaxBlurPool2D
-
+    filters = import_module("kornia.filters")
     return replaced(
-        original, lambda _, stride: BlurPool2D(3, stride), lambda _, stride: MaxBlurPool2D(3, stride, max_pool_size=2)
+        original,
+        lambda _, stride: filters.BlurPool2D(3, stride),
+        lambda _, stride: filters.MaxBlurPool2D(3, stride, max_pool_size=2),
     )
 
 
@@ -136,7 +138,7 @@ def timm_layers(original: TorchModel, pictures: np.ndarray) -> nn.Module:
     import_torchvision()  # timm looks for it
     from timm.layers import BlurPool2d
 
-    def blur(channels: int, stride: int) -> nn.Module:
+    def blur(channels: int, stride: int) -> Any:
         return BlurPool2d(channels, 3, stride)
 
     return replaced(original, blur, lambda channels, stride: nn.Sequential(nn.MaxPool2d(2, 1), blur(channels, stride)))
