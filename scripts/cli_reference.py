@@ -42,7 +42,8 @@ def reference() -> str:
             if record is None:
                 record = (each.human_readable_name, getattr(each, "help", "") or "")
             names, words = (" ".join(str(part).split()).replace("|", "\\|") for part in record)
-            parts.append(f"| `{names}` | {words.replace('<', '&lt;').replace('[', '\\[')} |")
+            words = words.replace("<", "&lt;").replace("[", "\\[")
+            parts.append(f"| `{names}` | {words} |")
     return "\n".join(parts) + "\n"
 
 
