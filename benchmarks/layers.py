@@ -7,8 +7,8 @@ prints tables and writes ``benchmarks/results/layers.json`` (``layers_compiled.j
 One thread and its own CPU time, so that what else the machine does counts little. All candidates are visited once per
 round, in random order; medians over rounds, each divided by that of ``avg_pool2d(2)``. A forward and backward pass is
 to the map. float32; batches of 8. kornia is measured where it can be imported, or is in the folder
-(``pip install --target FOLDER --no-deps kornia==0.9.0``); its border is zeros, and its pooled maxima are one row and one
-column fewer, so it does a little less.
+(``pip install --target FOLDER --no-deps kornia==0.9.0 kornia_rs``). Its border is zeros, and of its maxima there are a
+row and a column fewer, so it does a little less.
 """
 
 import argparse
@@ -128,6 +128,7 @@ def measured(rounds: int, compiled: bool) -> dict[str, dict[str, dict[str, float
                         if number:  # the first warms up
                             times[each].append(1000 * (time.thread_time() - begin))
                 cell = f"{layout} {'x'.join(map(str, shape[1:]))}"
+                print(name, cell, flush=True)
                 tables[name][cell] = {each: statistics.median(times[each]) for each in layers}
     return tables
 

@@ -1,12 +1,13 @@
 """What whole nets cost once all that subsamples in them is blurred, beside the plain net and timm's own way.
 
-    python benchmarks/whole_nets.py [--rounds 9]    # prints a table, writes benchmarks/results/whole_nets.json
+    python benchmarks/whole_nets.py [--rounds 9] [--keep]
+
+prints a table and writes ``benchmarks/results/whole_nets.json`` (``whole_nets_keep.json``).
 
 Inference, float32, 224 px, random weights, one thread and its own CPU time, so that what else the machine does counts
 little. All candidates of a cell are visited once per round, in random order; a ratio is the median over rounds of a
-candidate's time over that of the plain net in the same round, with the quartiles. Each cell is measured with the
-memory allocator as it comes, and as ``shiftable audit`` sets it, which keeps what was freed (``keep_freed_memory``):
-fresh memory costs a plain net time as well.
+candidate's time over that of the plain net in the same round, with the quartiles. With ``--keep`` the allocator keeps
+what was freed, as ``shiftable audit`` has it (``keep_freed_memory``): fresh memory costs a plain net time as well.
 
 "blurred" is `shiftable.surgery.editing.operate` with every site, "timm's" is ``aa_layer=timm.layers.BlurPool2d``, which
 carries convolutions out at stride 1 and blurs and subsamples after them; it leaves the first convolution as it is,
@@ -18,8 +19,6 @@ import json
 import platform
 import random
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,12 +28,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shiftable.engine import keep_freed_memory
 from shiftable.models.torchvision_repair import import_torchvision
 from shiftable.surgery.editing import Edit, operate
 from shiftable.surgery.sites import find_sites
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
-RESULTS = Path(__file__).parent / "results" / "whole_nets.json"
 
 
 def nets() -> dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module] | None]]:
@@ -77,7 +76,10 @@ def measured(rounds: int) -> dict[str, dict[str, Any]]:
                     each: spread([ours / base for ours, base in zip(times[each], times["plain"], strict=True)])
                     for each in made
                 }
-                cells[f"{name} {layout} {batch}"] = {"plain_ms": statistics.median(times["plain"]), "ratios": ratios}
+                cell = f"{name} {layout} {batch}"
+                cells[cell] = {"plain_ms": statistics.median(times["plain"]), "ratios": ratios}
+                said = (f"{each} {mid:.2f} [{low:.2f}, {high:.2f}]" for each, (low, mid, high) in ratios.items())
+                print(f"| {cell} | {cells[cell]['plain_ms']:.0f} | {'; '.join(said)} |", flush=True)
     return cells
 
 
@@ -103,35 +105,16 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--keep", action="store_true", help="one part: print the cells of an allocator that keeps")
-    parser.add_argument("--as-it-comes", action="store_true", help="the other part")
+    parser.add_argument("--keep", action="store_true", help="with an allocator that keeps what was freed")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.keep or options.as_it_comes:
-        if options.keep:
-            from shiftable.engine import keep_freed_memory
-
-            keep_freed_memory()
-        print(json.dumps(measured(options.rounds)))
-        return
-    found = {}
-    for name, flag in (("as it comes", "--as-it-comes"), ("keeps what was freed", "--keep")):
-        # an allocator can't be set back, so each has a process of its own
-        command = [sys.executable, __file__, flag, "--rounds", str(options.rounds)]
-        found[name] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        print(
-            f"\nallocator {name}\n\n| net, layout, batch | plain, ms | over plain: median [quartiles] |\n|---|---|---|"
-        )
-        for cell, values in found[name].items():
-            ratios = "; ".join(
-                f"{each} {mid:.2f} [{low:.2f}, {high:.2f}]"
-                for each, (low, mid, high) in values["ratios"].items()
-                if each != "plain"
-            )
-            print(f"| {cell} | {values['plain_ms']:.0f} | {ratios} |", flush=True)
+    if options.keep:
+        keep_freed_memory()
+    print("| net, layout, batch | plain, ms | over plain: median [quartiles] |\n|---|---|---|")
+    cells = measured(options.rounds)
     setting = {"rounds": options.rounds, "threads": 1, "torch": torch.__version__, "machine": platform.machine()}
-    options.out.write_text(json.dumps({"cells": found, "setting": setting}, indent=1) + "\n")
+    out = Path(__file__).parent / "results" / ("whole_nets_keep.json" if options.keep else "whole_nets.json")
+    out.write_text(json.dumps({"cells": cells, "setting": setting}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ def filtered(
             padded(image, margins, padding_mode)[:, :, *every] if max(stride) > 1 or any(map(any, margins)) else image
         )
     if without_gradient_on_cpu(image):
+        if padding_mode == "zero-normalised" and channels_last(image):  # nothing lies between: one pass, no copy
+            return _without_gradient(image, kernels, stride, margins, padding_mode)
         return in_parts(lambda part: _without_gradient(part, kernels, stride, margins, padding_mode), image)
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
         answer = _summed(padded(image, margins, padding_mode), kernels, stride)
@@ -68,7 +70,7 @@ def in_parts(run: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     count = max(PART // max(image[:1].numel(), 1), 1)
     if image.numel() <= 2 * PART or len(image) <= count:
         return run(image)
-    return torch.cat([run(part) for part in image.split(count)])
+    return torch.cat([run(part) for part in torch.split(image, count)])
 
 
 def without_gradient_on_cpu(*tensors: Tensor) -> bool:
@@ -154,10 +156,8 @@ def _averaged(image: Tensor, kernels: Sequence[Tensor]) -> Tensor:
         mean, total = image.narrow(2 + axis, 0, count), 0.0
         for tap, weight in enumerate(kernel.tolist()):
             total += weight
-            if tap == 1:
+            if tap:
                 mean = torch.lerp(mean, image.narrow(2 + axis, tap, count), weight / total)
-            elif tap > 1:
-                mean.lerp_(image.narrow(2 + axis, tap, count), weight / total)
         image = mean
     return image
 
