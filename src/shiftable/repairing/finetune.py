@@ -56,8 +56,8 @@ class Finetune:
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     weight_agree: float = 1.0
-    temperature: float = 1.0
-    places: int = 4
+    temperature: float = 2.0
+    places: int = 2
     shift_px: int | None = None
     learn_norms: bool = False
     precision: Precision = "float32"
