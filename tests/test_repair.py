@@ -1,5 +1,6 @@
 """The repair: what is measured, how it is chosen, what is refused; and that a stopped one goes on."""
 
+import re
 from dataclasses import replace
 from math import nan
 from time import sleep
@@ -21,7 +22,7 @@ from shiftable.repairing.frames import find_images
 from shiftable.repairing.measuring import key
 from shiftable.repairing.parting import FEWEST, split
 from shiftable.repairing.plan import Phases, Plan, repaired
-from shiftable.repairing.refusing import refuse_steady
+from shiftable.repairing.refusing import nothing_chosen, refuse_steady
 from shiftable.repairing.repair import repair
 from shiftable.repairing.timing import time_ratio
 from shiftable.repairing.verification import centred
@@ -297,8 +298,26 @@ def test_few_images_are_used_twice_and_it_is_said():
 
 
 def test_how_many_images_would_tell_is_said():
-    with pytest.raises(InputError, match=r"too few images to tell: crop .* give about \d+ images"):
-        repair(jumping(), noise(3), **UNTIMED, walks=1)
+    unsure = candidate("crop", removed=0.05, reach=0.06)
+    said = str(nothing_chosen([unsure], {}, Limits(), jumping()))
+    assert re.search(r"too few images to tell: crop .* give about \d+ images", said)
+
+
+def test_what_is_refused_names_the_limits_under_which_it_would_do():
+    limits = Limits(1.1, 0.9, 0.02)
+    near = candidate("blur", time=1.2, agreement=0.8, accuracy=-0.05)
+    said = str(nothing_chosen([near], {}, limits, jumping()))
+    flags = dict(
+        zip(*[iter(re.findall(r"--[a-z-]+|[\d.]+$|[\d.]+(?= and)", said.partition("; give ")[2]))] * 2, strict=True)
+    )
+    raised = Limits(*(float(flags[f"--{name}"]) for name in ("budget", "min-agreement", "max-accuracy-loss")))
+    assert limits.exceeded(near)
+    assert not raised.exceeded(near)
+
+
+def test_a_loss_of_accuracy_that_may_be_chance_is_let_pass():
+    assert Limits(max_accuracy_loss=0.02).exceeded(candidate("crop", accuracy=-0.05, reach=0.02))
+    assert not Limits(max_accuracy_loss=0.02).exceeded(candidate("crop", accuracy=-0.05, reach=0.06))
 
 
 def test_a_model_that_nothing_names_is_given_back_but_not_written(done):

@@ -21,7 +21,8 @@ class Limits:
     Args:
         budget: The largest time ratio, 1.1 being a tenth more than the model as it is.
         min_agreement: The smallest agreement with the original net on the same pixels, 0 to 1.
-        max_accuracy_loss: By how much the accuracy may fall, 0 to 1; where labels are known.
+        max_accuracy_loss: By how much the accuracy may fall, 0 to 1; where labels are known. A larger fall that may be
+            chance is let pass, and told.
     """
 
     budget: float | int = 1.1
@@ -32,14 +33,15 @@ class Limits:
         """What is too much of a candidate, in words; None if it keeps to the limits.
 
         By the estimates themselves, not the ends of their intervals: with few images these would let nothing pass, or
-        everything.
+        everything. A loss of accuracy counts if it can't be chance as well: there a remedy that answers differently
+        on a few images would be refused by the luck of the draw.
         """
         accuracy = candidate.accuracy_change
         if candidate.time_ratio.value > self.budget:
             return f"takes {candidate.time_ratio.value:.2f} times as long"
         if candidate.agreement.value < self.min_agreement:
             return f"agrees with the original on {candidate.agreement.value:.0%} of the images only"
-        if accuracy is not None and accuracy.value < -self.max_accuracy_loss:
+        if accuracy is not None and accuracy.value < -self.max_accuracy_loss and accuracy.high < 0:
             return f"loses {-100 * accuracy.value:.1f} points of accuracy"
         return None
 

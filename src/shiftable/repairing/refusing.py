@@ -1,7 +1,7 @@
 """When a repair is refused: slips in what was asked, nothing to repair, nothing that helps, too few images to tell."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, log
+from math import ceil, floor, log
 
 from shiftable.auditing import Audit
 from shiftable.errors import InputError
@@ -66,12 +66,11 @@ def nothing_chosen(
         return InputError(said, where=model.spec, todo="see shiftable repair --dry-run, or raise --budget")
     near = closest(candidates, limits)
     if near is not None:
-        raised = max(ceil(100 * near.time_ratio.value) / 100, limits.budget)
         return InputError(
             f"nothing that helps keeps within the limits; the closest is {near.name}: it removes "
             f"{near.flips_removed.value / _before(near):.0%} of the changed answers, but {limits.exceeded(near)}",
             where=model.spec,
-            todo=f"give --budget {raised:g}" if near.time_ratio.value > limits.budget else "lower --min-agreement",
+            todo=f"give {_needed(near, limits)}",
         )
     best = max(candidates, key=lambda each: each.flips_removed.value, default=None)
     needed = None if best is None else images_needed(best.flips_removed)
@@ -84,6 +83,19 @@ def nothing_chosen(
         where=model.spec,
         todo=f"give about {2 * needed} images, half of which choose",
     )
+
+
+def _needed(near: Candidate, limits: Limits) -> str:
+    """The options under which a candidate would keep to the limits."""
+    flags = []
+    if near.time_ratio.value > limits.budget:
+        flags.append(f"--budget {ceil(100 * near.time_ratio.value) / 100:g}")
+    if near.agreement.value < limits.min_agreement:
+        flags.append(f"--min-agreement {floor(100 * near.agreement.value) / 100:g}")
+    accuracy = near.accuracy_change
+    if accuracy is not None and accuracy.value < -limits.max_accuracy_loss and accuracy.high < 0:
+        flags.append(f"--max-accuracy-loss {ceil(-1000 * accuracy.value) / 1000:g}")
+    return " and ".join(flags)
 
 
 def _before(candidate: Candidate) -> float:
