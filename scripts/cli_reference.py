@@ -1,6 +1,6 @@
 """Write docs/cli.md from the command line's own help.
 
-    python scripts/cli_reference.py            # --check only says whether it is up to date
+python scripts/cli_reference.py            # --check only says whether it is up to date
 """
 
 import argparse
