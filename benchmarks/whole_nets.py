@@ -68,7 +68,7 @@ def measured(rounds: int) -> dict[str, dict[str, Any]]:
         torch.manual_seed(0)
         made = candidates(plain().eval(), timms and timms().eval())
         for layout, memory_format in LAYOUTS.items():
-            made = {each: net.to(memory_format=memory_format) for each, net in made.items()}
+            made = {each: net.to(memory_format=memory_format) for each, net in made.items()}  # type: ignore[call-overload]
             for batch in (1, 8):
                 views = torch.randn(batch, 3, 224, 224).contiguous(memory_format=memory_format)
                 times = timed(made, views, rounds * (1 if batch > 1 else 3), rng)

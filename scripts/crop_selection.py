@@ -28,7 +28,7 @@ from shiftable.auditing.predictions import read_parts
 from shiftable.auditing.showing import Show
 from shiftable.auditing.walks import make_walk
 from shiftable.models.crop_rules import RULES
-from shiftable.models.preprocessing import deployed_view, select
+from shiftable.models.preprocessing import CropSelection, deployed_view, select
 from shiftable.repairing import safe_shifts, stable_crop_of, with_center_crop, with_stable_crop
 
 MODELS: Mapping[str, Callable[[Path], sh.Model]] = {
@@ -91,9 +91,16 @@ def main() -> None:
             print(costs(name, model, options))
 
 
+def selection_of(model: sh.Model) -> CropSelection:
+    """The usual chosen crop."""
+    found = with_stable_crop(model).preprocessing.crop
+    assert isinstance(found, CropSelection), "a chosen crop is what was asked for"
+    return found
+
+
 def rooms(model: sh.Model) -> list[int]:
     """How far the crop may move in all: the usual, and less."""
-    usual = with_stable_crop(model).preprocessing.crop.room_px
+    usual = selection_of(model).room_px
     return [usual, *(round(usual * part) for part in (0.75, 0.5, 0.25))]
 
 
@@ -105,7 +112,7 @@ def audited(
     less = room_px not in (None, rooms(model)[0])
     if less:
         steps = {"camera": 0, "crop": 32 if options.sweep else 1}[motion]  # a motion after the resize enlarges by them
-        larger = max(with_stable_crop(model).preprocessing.crop.larger(model.view_size)) + steps
+        larger = max(selection_of(model).larger(model.view_size)) + steps
         repaired = replace(repaired, preprocessing=replace(repaired.preprocessing, resize_px=larger))
     images = options.shared / "data/imagenet_samples"
     walk: dict[str, Any] = (

@@ -207,7 +207,9 @@ def chosen(name: str, model: sh.Model, stride: tuple[int, int], options: argpars
 
 def costs(model: sh.Model, stride: tuple[int, int], options: argparse.Namespace) -> str:
     """A view's time, of 16 photographs at once, against the plain model's."""
-    repaired = {f"{k} x {k}": with_phase_average(model, phases=k, stride_px=stride) for k in (1, 2)}
+    repaired: dict[str, sh.Model] = {
+        f"{k} x {k}": with_phase_average(model, phases=k, stride_px=stride) for k in (1, 2)
+    }
     if options.exact and hasattr(model, "net"):
         repaired["last stage dense"] = with_dense_phases(model)
     images = [each.read() for each in sh.find_samples(options.shared / "data/imagenet_samples", 16)]
