@@ -363,7 +363,7 @@ def test_the_view_of_a_still_image_is_the_chosen_square_resized():
 def test_a_model_without_room_is_given_some_and_a_letterbox_can_not_be_cropped():
     model = with_stable_crop(fake(resize_px=48))
     assert model.preprocessing.crop.room_px == 5  # a seventh of 40, less one
-    assert model.preprocessing.resize_px == 54
+    assert model.preprocessing.resize_px == 53
     with pytest.raises(InputError, match="letterboxed"):
         with_stable_crop(fake(crop="letterbox"), letterbox=False)
     with pytest.raises(InputError, match="did you mean anchored"):

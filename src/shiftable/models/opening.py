@@ -109,7 +109,7 @@ def open_model(
             if found := re.fullmatch(pattern, model):
                 _refuse_for_artefacts(model, asked)
                 return open_artefact(found[1], options)
-        if source_form(model) is None and Path(model).is_dir():
+        if model and source_form(model) is None and Path(model).is_dir():
             how: dict[str, Any] = {"fast": fast, "runtime": runtime, "precision": precision, "compile": compile}
             return from_repaired(model, options, how, weights)
     opened = origin_of(model, options, weights is None)

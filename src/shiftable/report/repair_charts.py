@@ -73,7 +73,7 @@ def pareto(marks: Sequence[Mark], budget: float) -> Markup:
         budget: The largest time ratio, a dashed line.
     """
     axis, ticks = cost_axis(marks, budget)
-    end = common_end([mark.flips for mark in marks])
+    end = common_end([mark.flips for mark in marks]) or 1.0  # next to nothing ends at 0
 
     def across(time: float) -> float:
         return LEFT + 14 + (RIGHT - LEFT - 28) * axis.place(time, ticks)
@@ -146,7 +146,7 @@ def _drawn(mark: Mark, x: float, y: float) -> Markup:
 def pareto_figure(marks: Sequence[Mark], budget: float, path: Path) -> None:
     """The same as PNG, black on white."""
     axis, ticks = cost_axis(marks, budget)
-    end = common_end([mark.flips for mark in marks])
+    end = common_end([mark.flips for mark in marks]) or 1.0  # next to nothing ends at 0
     figure = new_figure(6, 4.0)
     axes = figure.add_subplot()
     axes.axvline(axis.place(budget, ticks), color="black", linestyle="--", linewidth=0.8)

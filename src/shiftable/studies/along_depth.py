@@ -30,7 +30,7 @@ def _arms(setting: Setting) -> Sequence[Arm]:
 def _measure(arm: Arm, setting: Setting) -> Iterable[Row]:
     name = str(arm["net"])
     model, images = _opened(name, arm["seed"], setting)
-    found = explain(model, images, count=setting.pick(3, 24), steps=setting.pick(5, 17 if name in OWN else 33),
+    found = explain(model, images, count=setting.pick(2, 24), steps=setting.pick(3, 17 if name in OWN else 33),
                     dense=0, seed=setting.seed)  # fmt: skip
     for each in found.responses:
         yield {
@@ -128,7 +128,7 @@ def _detection_arms(setting: Setting) -> Sequence[Arm]:
 def _detection(arm: Arm, setting: Setting) -> Iterable[Row]:
     model = open_subject(str(arm["net"]), setting)
     found = explain(model, str(setting.find("data", "kangaroo")), count=setting.pick(2, 32),
-                    steps=setting.pick(5, 33), dense=0, seed=setting.seed)  # fmt: skip
+                    steps=setting.pick(3, 33), dense=0, seed=setting.seed)  # fmt: skip
     for each in found.responses:
         yield {
             "name": each.layer,

@@ -28,7 +28,6 @@ def _measure(arm: Arm, setting: Setting) -> Iterable[Row]:
     yield from _changes(net, pictures(setting, "test")[0][:500])
 
 
-@torch.inference_mode()
 def _changes(net: nn.Module, views: Views) -> Iterable[Row]:
     """How far answers and features of moved pictures are from those of the unmoved, over what varies between pictures.
 
@@ -36,6 +35,7 @@ def _changes(net: nn.Module, views: Views) -> Iterable[Row]:
     """
     larger = padded(views)
 
+    @torch.inference_mode()
     def both(right: int) -> tuple[Tensor, Tensor]:
         place = torch.tensor([[PAD_PX, PAD_PX - right]]).expand(len(views), 2)
         shown = torch.split(normalised(windows(larger, place)), 250)

@@ -27,7 +27,7 @@ CHANGES = ("all parts together", "one part", "towards a swap")
 Draws = Float[np.ndarray, "picture 32 32"]
 
 
-def draw(label: int, seed: int, change: str = "all parts together", by_px: float = 0.0) -> Float[np.ndarray, "32 32"]:
+def draw(label: int, seed: int, change: str = "all parts together", by_px: int = 0) -> Float[np.ndarray, "32 32"]:
     """Three parts on a grey ground with noise, 0 to 1.
 
     Args:
@@ -63,7 +63,7 @@ def draw(label: int, seed: int, change: str = "all parts together", by_px: float
     return np.asarray(picture.clip(0, 1))
 
 
-def _shown(labels: Iterable[int], seeds: Iterable[int], change: str = CHANGES[0], by_px: float = 0.0) -> Tensor:
+def _shown(labels: Iterable[int], seeds: Iterable[int], change: str = CHANGES[0], by_px: int = 0) -> Tensor:
     """As a net takes them: (picture, 3, y, x)."""
     drawn = np.stack([draw(label, seed, change, by_px) for label, seed in zip(labels, seeds, strict=True)])
     return torch.from_numpy((drawn - 0.5).astype(np.float32) * 4)[:, None].expand(-1, 3, -1, -1)

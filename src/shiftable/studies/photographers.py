@@ -88,13 +88,13 @@ def _net(placement: str, seed: int, setting: Setting) -> Iterable[Row]:
         }
 
 
-def _answers(net: nn.Module, tested: Sequence[Scene], angles: np.ndarray, distance: float, right: int) -> np.ndarray:
+def _answers(net: nn.Module, tested: Sequence[Scene], angles: np.ndarray, distance_px: int, right: int) -> np.ndarray:
     """The leading classes of scenes whose object stands so far from the middle, and ``right`` px farther right."""
     views = []
     for scene, angle in zip(tested, angles, strict=True):
         # whole pixels: so the next place shows the same bytes, one pixel on
-        dy = round(CANVAS_PX / 2 + distance * np.sin(angle) - scene.y)
-        dx = round(CANVAS_PX / 2 + distance * np.cos(angle) - scene.x)
+        dy = round(CANVAS_PX / 2 + distance_px * np.sin(angle) - scene.y)
+        dx = round(CANVAS_PX / 2 + distance_px * np.cos(angle) - scene.x)
         views.append(_view(scene, dy, dx + right))
     with torch.inference_mode():
         parts = torch.split(torch.from_numpy(np.stack(views)), 250)
