@@ -15,7 +15,6 @@ from shiftable.report import explain_sections
 from shiftable.report.explain_figures import explain_figure
 from shiftable.report.explain_plots import Axis, Curve, Drawing, Heat, Plot, Rows, exact, linear
 from shiftable.report.pages import render
-from shiftable.report.wording import count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +59,7 @@ def write_bias(found: Bias, folder: str | Path, source: str = "") -> Path:
         "source": source,
         "headline": headline(found),
         "found": found,
-        "boxes": count(found.boxes, "box").replace("boxs", "boxes"),
+        "boxes": f"{found.boxes:,} boxes",
         "rows": [_row(each) for each in found.preferences.values()],
         "pictures": {name: explain_sections.picture(each) for name, each in drawings.items()},
     }
