@@ -18,8 +18,9 @@ $(READY): pyproject.toml constraints.txt
 demo: venv  ## audit the embedded model on drawn shapes, offline
 	$(BIN)/shiftable audit --out out/demo --overwrite
 
+# One thread each: two workers whose nets take both cores wait for one another, and take twice as long.
 test: venv lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 torch-free:  ## in environments of their own without torch, under Python 3.11, 3.12 and 3.13, as far as they are here
 	$(PYTHON) scripts/torch_free.py
