@@ -10,11 +10,12 @@ arithmetic; so no row owes its difference to other views. What was asked already
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from crop_selection import MODELS
 
 import shiftable as sh
 from shiftable.auditing.intervals import difference, magnitude, rate
@@ -27,21 +28,6 @@ from shiftable.repairing.dense_phases import with_dense_phases
 from shiftable.repairing.phase_average import HOME, margin_holding, phase_offsets, with_phase_average
 from shiftable.repairing.phase_choice import answers_by_window, choose_phases, one_pixel_steps
 from shiftable.repairing.strides import find_stride
-
-MODELS: Mapping[str, Callable[[Path], sh.Model]] = {
-    "squeezenet1_1": lambda shared: sh.open_model(
-        "torchvision/squeezenet1_1", weights=shared / "models/squeezenet1_1.safetensors"
-    ),
-    "mobilenetv2": lambda shared: sh.open_model(
-        "timm/mobilenetv2_100",
-        weights=shared / "models/mobilenetv2_100.safetensors",
-        model_args={"pad_type": "same"},
-        preprocessing={"resampler": "bilinear"},
-    ),
-    "mobilenet_v1_0.75_192.tflite": lambda shared: sh.open_model(
-        str(shared / "models/mobilenet_v1_0.75_192_quant.tflite"), class_offset=1
-    ),
-}
 
 ROOM_PX = 32
 """How much larger than the model's the views are: a stride of every model here."""
@@ -56,7 +42,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="the folder with models/ and data/")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--walks", type=int, default=2, help="pairs an image along each axis, at random places")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS)[:3])
     parser.add_argument("--phases", type=int, default=4, help="along each axis, at most: a power of 2")
     parser.add_argument("--exact", action="store_true", help="also the last stage made dense, of PyTorch nets")
     parser.add_argument("--anchor", action="store_true", help="also crops that keep the picture's phase")

@@ -36,14 +36,20 @@ class Limits:
         everything. A loss of accuracy counts if it can't be chance as well: there a remedy that answers differently
         on a few images would be refused by the luck of the draw.
         """
-        accuracy = candidate.accuracy_change
         if candidate.time_ratio.value > self.budget:
             return f"takes {candidate.time_ratio.value:.2f} times as long"
         if candidate.agreement.value < self.min_agreement:
             return f"agrees with the original on {candidate.agreement.value:.0%} of the images only"
-        if accuracy is not None and accuracy.value < -self.max_accuracy_loss and accuracy.high < 0:
-            return f"loses {-100 * accuracy.value:.1f} points of accuracy"
+        if (loss := self.loss(candidate)) is not None:
+            return f"loses {100 * loss:.1f} points of accuracy"
         return None
+
+    def loss(self, candidate: Candidate) -> float | None:
+        """The accuracy that a candidate loses, 0 to 1, if it is more than allowed and can't be chance; else None."""
+        change = candidate.accuracy_change
+        if change is None or change.value >= -self.max_accuracy_loss or change.high >= 0:
+            return None
+        return -change.value
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,8 @@ def _needed(near: Candidate, limits: Limits) -> str:
         flags.append(f"--budget {ceil(100 * near.time_ratio.value) / 100:g}")
     if near.agreement.value < limits.min_agreement:
         flags.append(f"--min-agreement {floor(100 * near.agreement.value) / 100:g}")
-    accuracy = near.accuracy_change
-    if accuracy is not None and accuracy.value < -limits.max_accuracy_loss and accuracy.high < 0:
-        flags.append(f"--max-accuracy-loss {ceil(-1000 * accuracy.value) / 1000:g}")
+    if (loss := limits.loss(near)) is not None:
+        flags.append(f"--max-accuracy-loss {ceil(1000 * loss) / 1000:g}")
     return " and ".join(flags)
 
 

@@ -190,8 +190,7 @@ FEATURES = Study(
         "key points, and on a grid), and from histograms of oriented gradients, by logistic regression; beside them "
         "the embedded net's architecture, which learns from the same pictures. The test pictures move by one pixel.",
     ),
-    "Azulay & Weiss 2018 name hand-made features as one of the ways to invariance; Lowe 2004 measures SIFT's "
-    "repeatability, not that of a classifier.",
+    "Lowe 2004 measures how repeatable SIFT's key points and descriptors are, not how steady a classifier of them is.",
     _arms,
     _measure,
     _tell,
