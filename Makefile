@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SHARED ?= ../shared
 
-.PHONY: venv demo test torch-free lint docs bench demo-model seven-models moves explained coverage kills clean
+.PHONY: venv demo test torch-free lint docs bench demo-model seven-models moves explained paper coverage kills clean
 
 venv: $(READY)
 
@@ -57,6 +57,10 @@ moves: venv  ## scale, rotation, fractions of a pixel, video, detectors … on t
 explained: venv  ## explain the shared models and the CIFAR-10 nets of scripts/train_contrast.py: docs/explain/explained.md
 	$(BIN)/python scripts/train_contrast.py $(SHARED)/data/cifar10
 	$(BIN)/python scripts/explained.py $(SHARED)
+
+paper: venv  ## all studies, hours on two cores, stopped and gone on with at will; writes docs/paper/
+	$(BIN)/shiftable study all --out out/studies --threads 2
+	$(BIN)/python scripts/publish_studies.py out/studies docs/paper
 
 coverage: venv  ## do 95 % intervals hold the truth 95 times in 100? writes docs/coverage.md
 	$(BIN)/python scripts/coverage.py

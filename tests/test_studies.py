@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 from shiftable import InputError
 from shiftable.report import write_index, write_study
 from shiftable.studies.menu import STUDIES
-from shiftable.studies.rows import estimate, grouped, read_rows, write_rows
+from shiftable.studies.rows import differ, estimate, grouped, read_rows, write_rows
 from shiftable.studies.running import arm_name, run_study
 from shiftable.studies.study import Bars, Figure, Lines, Study, Table, Told
 
@@ -38,6 +38,22 @@ def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say():
         found = estimate([{"p": float(value)} for value in rng.normal(1.0, 0.3, 3)], "p")
         held += found.low <= 1.0 <= found.high
     assert 0.92 < held / 400 < 0.98
+
+
+def test_arms_that_share_their_seeds_spread_are_told_apart_and_equal_ones_as_seldom_as_is_said():
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        shared, own = rng.normal(1.0, 0.3, 3), rng.normal(0, 0.01, (2, 3))
+        one, other, better = (
+            [{"seed": seed, "p": float(value)} for seed, value in enumerate(values)]
+            for values in (shared + own[0], shared + own[1], shared + own[1] - 0.5)
+        )
+        wrong += differ(one, other, "p")
+        assert differ(one, better, "p")
+        assert differ(one, better[::-1], "p")  # seeds meet by their number
+    assert 0.02 < wrong / 400 < 0.08
+    assert not differ(one[:1], better[:1], "p")  # one seed tells nothing
 
 
 def test_grouping_loses_no_row_and_keeps_the_order():
@@ -91,7 +107,7 @@ def test_the_page_shows_what_the_rows_say(tmp_path):
     study = toy([])
     rows = run_study(study, tmp_path / "out", command="shiftable study toy")
     text = write_study(study, rows, tmp_path / "out").read_text()
-    for said in ("Is it?", "It is so.", "shiftable study toy", "b &lt;i&gt;", "10 %"):
+    for said in ("Is it?", "It is so.", "shiftable study toy", "b &lt;i&gt;", "10.0 %"):
         assert said in text
     assert (tmp_path / "out" / "figures" / "all.png").stat().st_size > 1000
     assert "toy/report.html" in write_index([(study, "Yes.")], tmp_path).read_text()

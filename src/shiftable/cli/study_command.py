@@ -21,6 +21,10 @@ def study(
         Path | None, typer.Option(help="Folder with models/ and data/. [default: $SHIFTABLE_SHARED or ../shared]")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. [default: studies/NAME]")] = None,
+    nets: Annotated[
+        Path | None,
+        typer.Option(help="Where trained nets are kept, and found again by other studies. [default: nets/ of --out]"),
+    ] = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     overwrite: Annotated[bool, typer.Option(help="Delete another run in the folder.")] = False,
@@ -62,8 +66,8 @@ def study(
         place = folder / each.name if name == "all" else folder
         with shown_progress(f"arms of {each.name}") as progress:
             rows = run_study(
-                each, place, scale=scale, shared=find_shared(shared), seed=seed, overwrite=overwrite, command=command,
-                progress=progress,
+                each, place, scale=scale, shared=find_shared(shared), seed=seed, nets=nets or folder / "nets",
+                overwrite=overwrite, command=command, progress=progress,
             )  # fmt: skip
         page = report.write_study(each, rows, place)
         found = each.tell(rows)

@@ -126,8 +126,11 @@ def _strip(strip: Strip) -> Markup:
         x = at * (side + gap) + 1
         parts += [_image(picture, x, 1.0, side, height), _box("edge", x, 1.0, side, height)]
         parts.append(caption(x + side / 2, height + 18, words))
-    width = len(strip.pictures) * (side + gap) - gap + 2
-    return _svg("strip-maps", int(width), int(height + 26), strip.says or strip.title, parts)
+    count = len(strip.pictures)
+    width = count * (side + gap) - gap + 2
+    # few are drawn no larger than they have to be; many are moved sideways under a narrow window, not made tiny
+    style = f"max-width:{max(15 * count, 30)}rem;min-width:{min(6 * count, 40)}rem"
+    return _svg("strip-maps", int(width), int(height + 26), strip.says or strip.title, parts, style)
 
 
 def _rows(rows: Rows) -> Markup:
@@ -182,7 +185,7 @@ def _image(light: Float[np.ndarray, "y x"], x: float, y: float, width: float, he
     )
 
 
-def _svg(kind: str, width: int, height: int, says: str, parts: list[Markup]) -> Markup:
-    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        kind, width, height, says, Markup("").join(parts)
+def _svg(kind: str, width: int, height: int, says: str, parts: list[Markup], style: str = "") -> Markup:
+    return Markup('<svg class="{}"{} viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        kind, Markup(' style="{}"').format(style) if style else "", width, height, says, Markup("").join(parts)
     )

@@ -79,6 +79,8 @@ def _plot(panel: Lines, rows: Sequence[Row], names: dict[str, int]) -> Plot:
         logarithmic(panel.y_words, (10.0**each for each in reach))
         if panel.log_y
         else linear(panel.y_words, reach, percent=panel.percent)
+        if panel.from_zero
+        else spanning(panel.y_words, reach)
     )
     return Plot(panel.title, tuple(curves), x_axis, y_axis, says=_told(panel, curves))
 

@@ -66,7 +66,7 @@ def write_index(studies: Sequence[tuple[Study, str]], out: Path) -> Path:
 
 def _table(table: Table, rows: Sequence[Row]) -> dict[str, Any]:
     found = []
-    for key, group in grouped(those(rows, table.where), *table.by).items():
+    for key, group in grouped(those(rows if table.rows is None else table.rows, table.where), *table.by).items():
         cells = [said(estimate(group, name), name in table.percent) for name in table.columns]
         found.append(([words(value) for value in key], ["–" if cell.startswith("nan") else cell for cell in cells]))
     heads = [name.replace("_", " ") for name in table.by]

@@ -2,22 +2,27 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from shiftable.auditing.intervals import Estimate
 from shiftable.data.images import list_samples
+from shiftable.errors import InputError
 from shiftable.explaining import explain
 from shiftable.models import Model, open_model
 from shiftable.studies.cifar10 import PREPROCESSING, VIEW_SIZE
+from shiftable.studies.filters import kept_as
 from shiftable.studies.nets import resnet_like, vgg_like
-from shiftable.studies.rows import apart, estimate, grouped, said, those
+from shiftable.studies.rows import differ, estimate, grouped, said, those
 from shiftable.studies.study import Arm, Bars, Figure, Lines, Row, Setting, Study, Table, Told
-from shiftable.studies.subjects import PHOTOGRAPHS, open_subject
+from shiftable.studies.subjects import PHOTOGRAPHS, audited, measured, open_subject
 from shiftable.studies.trained import trained
 
 OWN: Mapping[str, Callable[..., nn.Module]] = {"vgg_like": vgg_like, "resnet_like": resnet_like}
 """Shallow with poolings, and deep with strides, all else alike."""
+KEPT_AS = {"vgg_like": kept_as("max"), "resnet_like": "resnet_like"}
 SHARED = ("squeezenet1_1", "mobilenetv2")
 
 
@@ -54,7 +59,7 @@ def _opened(name: str, seed: Any, setting: Setting) -> tuple[Model, Any]:
     """A model, and what it is shown."""
     if name not in OWN:
         return open_subject(name, setting), str(setting.find(*PHOTOGRAPHS))
-    net = trained(partial(OWN[name], seed=int(seed)), f"{name}-{seed}", setting, int(seed))
+    net = trained(partial(OWN[name], seed=int(seed)), KEPT_AS[name], setting, int(seed))
     fields = {key: value for key, value in PREPROCESSING.to_json().items() if value is not None}
     model = open_model(net, preprocessing={"view_size": list(VIEW_SIZE), **fields})
     return model, list_samples(setting.find("data", "cifar10", "test.parquet"))[:200]
@@ -68,11 +73,13 @@ def _tell(rows: Sequence[Row]) -> Told:
         "; ".join(f"{net} {said(estimate(those(mean, {'net': net}), name))}" for net in nets)
         for mean, name in zip(means, ("sums_vary_circular", "aliased", "sharpness"), strict=True)
     ]
-    own = [estimate(those(means[0], {"net": net}), "sums_vary_circular") for net in OWN]
+    own = [those(means[0], {"net": net}) for net in OWN]
+    told_apart = differ(own[0], own[1], "sums_vary_circular")
     axis = "depth, 0 to 1"
     return Told(
         f"Under circular shifts, where sampling alone counts, global sums vary by {told[0]} of themselves, mean over "
-        "layers" + ("." if apart(*own) else "; by their seeds the first two can't be told apart."),
+        "layers"
+        + ("." if told_apart else "; by their seeds the first two can't be told apart."),
         (
             f"Power beyond what a site's stride can carry, mean over sites: {told[1]}. A site whose share is 0 "
             "keeps Nyquist's limit.",
@@ -121,11 +128,41 @@ SHIFTABILITY = Study(
 )
 
 
+DETECTOR = "fastestdet"
+ERRORS = {
+    "vanished": "Gone at the next px",
+    "dropped": "Gone, or below a score of 0.5",
+    "confidence_change": "Change of the score",
+    "centre_error_px": "Error of the centre, px",
+    "size_error_px": "Error of the size, px",
+}
+"""Of a detector's boxes, one px on: metric → heading."""
+
+
 def _detection_arms(setting: Setting) -> Sequence[Arm]:
-    return [{"net": net} for net in setting.pick(SHARED[:1], SHARED)]
+    return [{"net": net} for net in (*setting.pick(SHARED[:1], SHARED), DETECTOR)]
+
+
+def _boxes(setting: Setting) -> Row:
+    """How a detector's boxes follow what they enclose, when the camera moves by one px of the photograph."""
+    decoder = Path(__file__).parents[3] / "examples" / "fastestdet.py"
+    if not decoder.is_file():
+        raise InputError("is not there", where=decoder, todo="run this study in a clone of the repository")
+    preprocessing = {"resize_px": [352, 352], "resampler": "box", "mean": [0], "std": [1], "color_order": "BGR"}
+    names = setting.find("models", "coco_labels.txt").read_text("utf-8").splitlines()
+    model = open_model(
+        str(setting.find("models", "fastestdet_coco.onnx")), task="detect", decoder=f"{decoder}:decode",
+        class_names=names, preprocessing=preprocessing,
+    )  # fmt: skip
+    found = audited(model, DETECTOR, setting, count=setting.pick(2, 100), motion="camera", walk="sweep",
+                    direction="horizontal", steps=setting.pick(3, 17), labels=None)  # fmt: skip
+    return measured(found, *ERRORS)
 
 
 def _detection(arm: Arm, setting: Setting) -> Iterable[Row]:
+    if arm["net"] == DETECTOR:
+        yield _boxes(setting)
+        return
     model = open_subject(str(arm["net"]), setting)
     found = explain(model, str(setting.find("data", "kangaroo")), count=setting.pick(2, 32),
                     steps=setting.pick(3, 33), dense=0, seed=setting.seed)  # fmt: skip
@@ -143,23 +180,30 @@ def _detection(arm: Arm, setting: Setting) -> Iterable[Row]:
         }
 
 
+_IN_PX = ("centre_error_px", "size_error_px")
+
+
 def _detection_told(rows: Sequence[Row]) -> Told:
-    findings, trends = [], []
-    for (net,), same in grouped(rows, "net").items():
+    layers, boxes = ([row for row in rows if (row["net"] == DETECTOR) == boxed] for boxed in (False, True))
+    findings: list[str] = []
+    trends: dict[str, list[str]] = {"map_change": [], "pooled_change": []}
+    ends: dict[str, list[tuple[Estimate, Estimate]]] = {name: [] for name in trends}
+    for (net,), same in grouped(layers, "net").items():
         ordered = sorted(same, key=lambda row: float(row["depth"] or 0))
-        first, last = ordered[0], ordered[-1]
-        pooled = [estimate([row], "pooled_change") for row in (first, last)]
-        trends.append(f"{net} {said(pooled[0])} → {said(pooled[1])}")
-        findings.append(
-            f"{net}: from {first['name']} to {last['name']} the maps' change by one pixel goes from "
-            f"{said(estimate([first], 'map_change'))} to {said(estimate([last], 'map_change'))}, that of their global "
-            f"averages from {said(pooled[0])} to {said(pooled[1])}"
-            + ("." if apart(*pooled) else "; the latter can't be told apart.")
-        )
+        for name in trends:
+            first, last = (estimate([row], name) for row in (ordered[0], ordered[-1]))
+            trends[name].append(f"{net} {said(first)} → {said(last)}")
+            ends[name].append((first, last))
+    for row in boxes:
+        told = ", ".join(
+            f"{words.lower()} {said(estimate([row], name), name not in _IN_PX)}"
+            for name, words in ERRORS.items() if row.get(name) is not None
+        )  # fmt: skip
+        findings.append(f"{row['net']}'s boxes, from one px of the photograph to the next: {told}.")
     return Told(
-        "Change of pooled summaries by one pixel, over what varies between pictures, first → last layer: "
-        + "; ".join(trends)
-        + ". R-FCN's conjecture is that it falls with depth.",
+        "From the first layer to the last, of what varies between pictures, a pixel of shift changes "
+        f"{_direction(ends['map_change'])} of each map ({'; '.join(trends['map_change'])}) and "
+        f"{_direction(ends['pooled_change'])} of its global average ({'; '.join(trends['pooled_change'])}).",
         tuple(findings),
         (
             Figure("sensitivity", "Sensitivity to translation along depth", (
@@ -168,8 +212,19 @@ def _detection_told(rows: Sequence[Row]) -> Told:
                       "change by 1 px"),
             ), caption="Changes of 1.4 are as large as between unrelated pictures."),
         ),
-        (Table("Layers", ("net", "name", "stride"), {"map_change": "maps", "pooled_change": "global averages"}),),
+        (
+            Table("Layers", ("net", "name", "stride"), {"map_change": "maps", "pooled_change": "global averages"},
+                  rows=layers),
+            Table("A detector's boxes, one px on", ("net",), ERRORS,
+                  percent=tuple(name for name in ERRORS if name not in _IN_PX), rows=boxes),
+        ),
     )  # fmt: skip
+
+
+def _direction(ends: Sequence[tuple[Estimate, Estimate]]) -> str:
+    if all(last.high < first.low for first, last in ends):
+        return "less"
+    return "more" if all(last.low > first.high for first, last in ends) else "now more, now less"
 
 
 DETECTION = Study(
@@ -179,7 +234,8 @@ DETECTION = Study(
     (
         "Classifiers, whose deep features detectors are built on, see photographs of kangaroos move by one pixel at a "
         "time. How far each layer's map changes, and how far its global average does, is measured layer by layer.",
-        "How far a detector's boxes move is measured by shiftable audit --task detect: docs/everything_that_moves.md.",
+        "Then a detector, FastestDet: the camera moves by one pixel of the photograph, and its boxes are held against "
+        "where they should be.",
     ),
     "Dai et al. 2016 (R-FCN): deep convolutional nets are translation-invariant where it hurts localisation, so "
     "position-sensitive maps are needed.",

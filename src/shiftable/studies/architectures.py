@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from shiftable.studies.cifar10 import normalised
-from shiftable.studies.kinds import KINDS, features
-from shiftable.studies.rows import apart, estimate, grouped, said, those
+from shiftable.studies.kinds import KINDS, features, kept_as
+from shiftable.studies.rows import differ, estimate, grouped, said, those
 from shiftable.studies.study import Arm, Bars, Figure, Lines, Row, Setting, Study, Table, Told
 from shiftable.studies.trained import PAD_PX, Views, measure_shifts, padded, pictures, trained, windows
 
@@ -22,8 +22,7 @@ def _arms(setting: Setting) -> Sequence[Arm]:
 
 def _measure(arm: Arm, setting: Setting) -> Iterable[Row]:
     kind, seed = str(arm["kind"]), int(arm["seed"] or 0)
-    name = f"{''.join(letter for letter in kind if letter.isalnum())}-{seed}"
-    net = trained(partial(KINDS[kind], seed=seed), name, setting, seed)
+    net = trained(partial(KINDS[kind], seed=seed), kept_as(kind), setting, seed)
     yield {"what": "answers", **measure_shifts(net, setting)}
     yield from _changes(net, pictures(setting, "test")[0][:500])
 
@@ -58,14 +57,13 @@ def _tell(rows: Sequence[Row]) -> Told:
     def line(name: str) -> str:
         return ", ".join(f"{kind} {said(estimate(same, name), True)}" for kind, same in found.items())
 
-    plain = estimate(found["pooled"], "p_top1_change")
-    unlike = [kind for kind, same in found.items() if apart(estimate(same, "p_top1_change"), plain)]
+    unlike = [kind for kind, same in found.items() if differ(same, found["pooled"], "p_top1_change")]
     one = {str(key[0]): same for key, same in grouped(those(changes, {"shift_px": 1}), "kind").items()}
     balance = ", ".join(
         f"{kind} {said(estimate(same, 'answer'))} and {said(estimate(same, 'features'))}" for kind, same in one.items()
     )
     return Told(
-        f"One pixel changes the answer: {line('p_top1_change')}. Told apart from pooled by its seeds: "
+        f"One pixel changes the answer: {line('p_top1_change')}. Seed by seed these differ from pooled: "
         f"{', '.join(unlike) or 'none'}.",
         (
             f"Accuracy: {line('accuracy')}.",

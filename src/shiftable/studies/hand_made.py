@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from shiftable.data.shapes import Scene, render, scenes
 from shiftable.errors import missing_extra
-from shiftable.studies.rows import apart, estimate, grouped, said
+from shiftable.studies.rows import differ, estimate, grouped, said
 from shiftable.studies.study import Arm, Bars, Figure, Row, Setting, Study, Table, Told
 
 CANVAS_PX, VIEW_PX = 96, 64
@@ -119,6 +119,61 @@ def _hog(views: Views, seed: int) -> Described:
     return histograms
 
 
+SCALES, TURNS = 4, 4
+"""Of the wavelets: octaves, and directions over half a turn."""
+
+
+def wavelets(side_px: int) -> Float[np.ndarray, "scale turn y x"]:
+    """Morlet wavelets of `SCALES` octaves and `TURNS` directions, as their (real) spectra; none passes a constant.
+
+    Bruna & Mallat, "Invariant scattering convolution networks", TPAMI 2013, section 2.1, with their ξ = 3π/4, σ = 0.85
+    at the finest scale and an envelope twice as long as wide.
+    """
+    frequency = 2 * np.pi * np.fft.fftfreq(side_px)
+    aliases = 2 * np.pi * np.arange(-2, 3)  # what lies beyond the limit of pixels is folded back
+    places = (frequency[:, None] + aliases).ravel()
+    found = np.zeros((SCALES, TURNS, side_px, side_px))
+    for scale, turn in np.ndindex(SCALES, TURNS):
+        middle, spread, angle = 0.75 * np.pi / 2**scale, 0.85 * 2**scale, np.pi * turn / TURNS
+        along = places * np.cos(angle) + places[:, None] * np.sin(angle)
+        across = places[:, None] * np.cos(angle) - places * np.sin(angle)
+        wave, bell = (
+            np.exp(-(spread**2) / 2 * ((along - around) ** 2 + 4 * across**2))
+            .reshape(side_px, len(aliases), side_px, len(aliases))
+            .sum((1, 3))
+            for around in (middle, 0.0)
+        )
+        found[scale, turn] = wave - wave[0, 0] / bell[0, 0] * bell
+    return found
+
+
+def _scattering(views: Views, seed: int) -> Described:
+    """Scattering of two orders, averaged over the whole view, in logarithms."""
+    import torch
+
+    bank = torch.from_numpy(wavelets(VIEW_PX)).float()
+
+    def moduli(maps: Any, filters: Any) -> Any:
+        """|map ⋆ wavelet|, of (view, …, y, x) and (wavelet, y, x)."""
+        return torch.fft.ifft2(torch.fft.fft2(maps)[..., None, :, :] * filters).abs()
+
+    def scattered(part: Any) -> Any:
+        first = [moduli(part, bank[scale]) for scale in range(SCALES)]
+        second = [
+            moduli(first[scale], bank[scale + 1 :].flatten(0, 1)).mean((-2, -1)).flatten(1)
+            for scale in range(SCALES - 1)
+        ]
+        found = [part.mean((1, 2))[:, None], *(each.mean((-2, -1)) for each in first), *second]
+        return torch.log(torch.cat(found, 1) + 1e-3)
+
+    def coefficients(shown: Views) -> Float[np.ndarray, "view feature"]:
+        grey = torch.from_numpy(shown).float().mean(3) / 255
+        with torch.inference_mode():
+            return torch.cat([scattered(part) for part in torch.split(grey, 20)]).double().numpy()
+
+    return coefficients
+
+
 def _net(views: Views, labels: np.ndarray, seed: int, setting: Setting) -> Any:
     import torch
 
@@ -149,6 +204,7 @@ KINDS: Mapping[str, Any] = {
     "SIFT words, key points": partial(_sift_words, None),
     "SIFT words, grid of 4 px": partial(_sift_words, 4),
     "HOG": _hog,
+    "scattering": _scattering,
     "net": None,
 }
 """Name → (views to learn from, seed) to what describes views; the net learns its features."""
@@ -162,9 +218,8 @@ def _tell(rows: Sequence[Row]) -> Told:
 
     words = ""
     if "net" in found:
-        net = estimate(found["net"], "p_top1_change")
-        unlike = [kind for kind, same in found.items() if apart(estimate(same, "p_top1_change"), net)]
-        words = f" Told apart from the net by its seeds: {', '.join(unlike) or 'none'}."
+        unlike = [kind for kind, same in found.items() if differ(same, found["net"], "p_top1_change")]
+        words = f" Seed by seed these differ from the net: {', '.join(unlike) or 'none'}."
     return Told(
         f"One pixel changes the answer: {line('p_top1_change')}.{words}",
         (f"Accuracy: {line('accuracy')}.", f"Changed answers among those that were right: {line('change_if_right')}."),
@@ -187,12 +242,13 @@ FEATURES = Study(
     "Do features made by hand hold stiller than learned ones, and at what accuracy?",
     (
         "Drawn shapes anywhere in views of 64 px are classified from SIFT descriptors as bags of words (at SIFT's own "
-        "key points, and on a grid), and from histograms of oriented gradients, by logistic regression; beside them "
+        "key points, and on a grid), from histograms of oriented gradients, and from a scattering transform (wavelets' "
+        "moduli, averaged over the view), by logistic regression; beside them "
         "the embedded net's architecture, which learns from the same pictures. The test pictures move by one pixel.",
     ),
     "Lowe 2004 measures how repeatable SIFT's key points and descriptors are, not how steady a classifier of them is.",
     _arms,
     _measure,
     _tell,
-    ("Drawn shapes, not photographs.", "A scattering transform is not in it."),
+    ("Drawn shapes, not photographs.",),
 )

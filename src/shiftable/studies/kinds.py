@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from shiftable.studies import filters
 from shiftable.studies.filters import net_with
-from shiftable.studies.nets import resnet_like, vgg_like
+from shiftable.studies.nets import Padding, resnet_like, vgg_like
 
 Pictures = Float[Tensor, "picture 3 y x"]
 
@@ -28,7 +30,7 @@ def dilated(seed: int, classes: int = 10) -> nn.Module:
 
 
 class GroupConv2d(nn.Module):
-    """Convolution over the plane and its turns by 90 degrees: (picture, channel, turn, y, x).
+    """Convolution over the plane and its turns by 90 degrees: (picture, turn × channel, y, x), turn by turn.
 
     Cohen & Welling, "Group equivariant convolutional networks", ICML 2016, section 6: each filter is turned four times;
     beyond the first layer its four planes are exchanged in a circle as it turns.
@@ -38,18 +40,25 @@ class GroupConv2d(nn.Module):
         super().__init__()
         self.turns = turns
         scale = (2 / (inputs * turns * 9)) ** 0.5
-        self.weight = nn.Parameter(scale * torch.randn(outputs, inputs, turns, 3, 3))
+        self.weight = nn.Parameter(scale * torch.randn(outputs, turns * inputs, 3, 3))
 
-    def forward(self, maps: Float[Tensor, "picture inputs turn y x"]) -> Float[Tensor, "picture outputs 4 y x"]:
-        turned = [self.weight.rot90(turn, (3, 4)).roll(turn, 2) if self.turns == 4 else self.weight.rot90(turn, (3, 4))
-                  for turn in range(4)]  # fmt: skip
-        kernel = torch.stack(turned, 1).flatten(0, 1).flatten(1, 2)
-        found = functional.conv2d(maps.flatten(1, 2), kernel, padding=1)
-        return found.reshape(len(found), -1, 4, *found.shape[2:])
+    def forward(self, maps: Float[Tensor, "picture turned y x"]) -> Float[Tensor, "picture outwards y x"]:
+        weight = self.weight.reshape(len(self.weight), self.turns, -1, 3, 3)
+        turned = [weight.rot90(turn, (3, 4)).roll(turn if self.turns == 4 else 0, 1) for turn in range(4)]
+        return functional.conv2d(maps, torch.cat(turned).flatten(1, 2), padding=1)
+
+
+class GroupNorm2d(nn.BatchNorm2d):
+    """Batch norm of (picture, 4 turns × channel, y, x) that treats a channel's four turns as one."""
+
+    def forward(self, maps: Float[Tensor, "picture turned y x"]) -> Float[Tensor, "picture turned y x"]:
+        last = maps.permute(0, 2, 3, 1)  # of maps whose channels lie side by side no number moves
+        beside = last.reshape(*last.shape[:2], -1, self.num_features).permute(0, 3, 1, 2)
+        return super().forward(beside).permute(0, 2, 3, 1).reshape(last.shape).permute(0, 3, 1, 2)
 
 
 class GroupNet(nn.Module):
-    """`nets.vgg_like` over the plane and its turns, narrower; turns are averaged at the end."""
+    """`nets.vgg_like` over the plane and its turns, of half the width, so of as many weights; turns are averaged."""
 
     def __init__(self, width: int = 8, classes: int = 10) -> None:
         super().__init__()
@@ -58,20 +67,20 @@ class GroupNet(nn.Module):
         for outputs in widths:
             for _ in range(2):
                 self.convolutions.append(GroupConv2d(inputs, outputs, turns))
-                self.norms.append(nn.BatchNorm3d(outputs))
+                self.norms.append(GroupNorm2d(outputs))
                 inputs, turns = outputs, 4
         self.head = nn.Linear(inputs, classes)
 
-    def features(self, pictures: Pictures) -> Float[Tensor, "picture channel turn y x"]:
-        maps = pictures[:, :, None]
+    def features(self, pictures: Pictures) -> Float[Tensor, "picture turned row column"]:
+        maps = pictures
         for at, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             maps = norm(convolution(maps)).relu()
             if at % 2:
-                maps = functional.max_pool3d(maps, (1, 2, 2))
+                maps = functional.max_pool2d(maps, 2)
         return maps
 
     def forward(self, pictures: Pictures) -> Float[Tensor, "picture class"]:
-        return self.head(self.features(pictures).mean((2, 3, 4)))  # type: ignore[no-any-return]
+        return self.head(self.features(pictures).mean((2, 3)).reshape(len(pictures), 4, -1).mean(1))  # type: ignore[no-any-return]
 
 
 class CapsuleNet(nn.Module):
@@ -81,7 +90,7 @@ class CapsuleNet(nn.Module):
     1. The length of a class's pose says whether it is there; logits are its logarithmic odds.
     """
 
-    def __init__(self, classes: int = 10, parts: int = 8, pose: int = 8, rounds: int = 3) -> None:
+    def __init__(self, classes: int = 10, parts: int = 4, pose: int = 8, rounds: int = 3) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
@@ -89,7 +98,7 @@ class CapsuleNet(nn.Module):
             nn.Conv2d(64, parts * pose, 3, 2, padding=1),
         )  # fmt: skip
         self.parts, self.pose, self.rounds = parts, pose, rounds
-        self.votes = nn.Parameter(0.1 * torch.randn(parts * 64, classes, 12, pose))
+        self.votes = nn.Parameter(0.1 * torch.randn(parts * 64, classes, 8, pose))
 
     def features(self, pictures: Pictures) -> Float[Tensor, "picture class pose"]:
         """The poses of the classes."""
@@ -119,7 +128,7 @@ class SmallViT(nn.Module):
     positions that anchoring would contradict. With ``anchored`` patches are cut where the picture says.
     """
 
-    def __init__(self, anchored: bool = False, classes: int = 10, width: int = 96, blocks: int = 4) -> None:
+    def __init__(self, anchored: bool = False, classes: int = 10, width: int = 64, blocks: int = 4) -> None:
         super().__init__()
         from shiftable.layers import AnchoredConv2d
 
@@ -127,7 +136,7 @@ class SmallViT(nn.Module):
         circle = {"padding_mode": "circular"} if anchored else {}
         self.position = nn.Conv2d(width, width, 3, padding=1, groups=width, **circle)  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+            nn.TransformerEncoderLayer(width, 2, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
             for _ in range(blocks)
         )
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
@@ -135,8 +144,9 @@ class SmallViT(nn.Module):
     def features(self, pictures: Pictures) -> Float[Tensor, "picture token channel"]:
         maps = self.patches(pictures)
         tokens = (maps + self.position(maps)).flatten(2).transpose(1, 2)
-        for block in self.blocks:
-            tokens = block(tokens)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused one is slow backwards in 16 bits on a CPU
+            for block in self.blocks:
+                tokens = block(tokens)
         return self.norm(tokens)  # type: ignore[no-any-return]
 
     def forward(self, pictures: Pictures) -> Float[Tensor, "picture class"]:
@@ -147,11 +157,16 @@ def _strided(seed: int, classes: int = 10) -> nn.Module:
     return resnet_like(classes=classes, seed=seed)
 
 
-def _plain(pooling: str, seed: int, classes: int = 10) -> nn.Module:
-    net: Any = net_with(pooling, seed)
+def _plain(pooling: str, seed: int, classes: int = 10, padding_mode: Padding = "zeros") -> nn.Module:
+    net: Any = net_with(pooling, seed, padding_mode)
     if classes != 10:
         net[-1] = nn.Linear(net[-1].in_features, classes)
     return net  # type: ignore[no-any-return]
+
+
+def _polyphase(seed: int, classes: int = 10) -> nn.Module:
+    """As published, with borders that go on in a circle: then nothing depends on the place of a picture on it."""
+    return _plain("adaptive phase", seed, classes, "circular")
 
 
 def _seeded(make: Callable[..., nn.Module], seed: int, classes: int = 10) -> nn.Module:
@@ -160,18 +175,28 @@ def _seeded(make: Callable[..., nn.Module], seed: int, classes: int = 10) -> nn.
         return make(classes=classes)
 
 
+POOLED = {"pooled": "max", "blurred": filters.BLURRED}
+"""Kinds that are `nets.vgg_like` with a pooling of the study filters."""
+
 KINDS: Mapping[str, Callable[..., nn.Module]] = {
     "strided": _strided,
-    "pooled": partial(_plain, "max"),
+    "pooled": partial(_plain, POOLED["pooled"]),
     "dilated": dilated,
-    "blurred": partial(_plain, "max, then binomial"),
-    "polyphase": partial(_plain, "adaptive phase"),
+    "blurred": partial(_plain, POOLED["blurred"]),
+    "polyphase": _polyphase,
     "group-equivariant": partial(_seeded, GroupNet),
     "capsules": partial(_seeded, CapsuleNet),
     "ViT": partial(_seeded, SmallViT),
     "ViT, anchored": partial(_seeded, partial(SmallViT, True)),
 }
 """Name → (seed, classes) to a net."""
+
+
+def kept_as(kind: str) -> str:
+    """What a net of this kind is kept as, trained on pictures that never move."""
+    if kind in POOLED:
+        return filters.kept_as(POOLED[kind])
+    return "resnet_like" if kind == "strided" else kind.replace(", ", "-")
 
 
 def features(net: nn.Module, pictures: Pictures) -> Float[Tensor, "picture feature"]:

@@ -9,16 +9,20 @@ At the usual width of 16 and 32 × 32 px: 9.9 million multiply-adds with 7 layer
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Padding: TypeAlias = Literal["zeros", "circular"]
 STAGES = (1, 2, 4)
 """How wide each is, in units of the first. Each halves the map once: a total stride of 8."""
 
 
-def vgg_like(width: int = 16, classes: int = 10, convolutions: int = 2, seed: int = 0) -> nn.Module:
+def vgg_like(
+    width: int = 16, classes: int = 10, convolutions: int = 2, seed: int = 0, padding_mode: Padding = "zeros"
+) -> nn.Module:
     """Shallow with poolings: stages of 3 × 3 convolutions, each stage closed by a 2 × 2 maximum.
 
     ``(batch, 3, height, width)`` to logits ``(batch, classes)``; sides are best multiples of 8 px.
@@ -28,6 +32,7 @@ def vgg_like(width: int = 16, classes: int = 10, convolutions: int = 2, seed: in
         classes: How many logits.
         convolutions: Per stage.
         seed: Of the random weights. The caller's random state is left alone.
+        padding_mode: Of the convolutions, as in ``torch.nn.Conv2d``.
 
     References:
         Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015; with
@@ -43,7 +48,8 @@ def vgg_like(width: int = 16, classes: int = 10, convolutions: int = 2, seed: in
         for stage, outputs in enumerate((width * times for times in STAGES), start=1):
             for number in range(1, convolutions + 1):
                 name = f"{stage}_{number}"
-                net.add_module(f"conv{name}", nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
+                convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False, padding_mode=padding_mode)
+                net.add_module(f"conv{name}", convolution)
                 net.add_module(f"norm{name}", nn.BatchNorm2d(outputs))
                 net.add_module(f"relu{name}", nn.ReLU())  # not in place: a hook on the norm sees what it gave
                 inputs = outputs

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from shiftable.bias import Bias, bias
 from shiftable.data import Box
 from shiftable.data.shapes import CLASSES, Scene, render, scenes
-from shiftable.studies.rows import apart, estimate, grouped, said, those
+from shiftable.studies.rows import differ, estimate, grouped, said, those
 from shiftable.studies.study import Arm, Figure, Lines, Row, Setting, Study, Table, Told
 from shiftable.training import shuffled_batches, train
 
@@ -143,12 +143,13 @@ def _tell(rows: Sequence[Row]) -> Told:
         )
         findings.append(f"Nets by what they learned from, {words}: {told}.")
     there = {placement: estimate(at[placement, far], "p_top1_change") for placement in PLACEMENTS}
+    told_apart = differ(at["uniform", far], at["photographer", far], "p_top1_change")
     solved = estimate(at["uniform", far], "p_top1_change")
     return Told(
         f"Far from the middle, a net that learned from photographers' pictures changes its answer "
         f"{said(there['photographer'], True)} of the time by one pixel, one that learned from uniform ones "
         f"{said(there['uniform'], True)}"
-        + (". " if apart(*there.values()) else ": by these seeds the two can't be told apart. ")
+        + (". " if told_apart else ": by these seeds the two can't be told apart. ")
         + ("Uniform pictures do not end it." if solved.low > 0 else "Whether uniform pictures end it is open."),
         tuple(findings),
         (

@@ -10,9 +10,11 @@ from shiftable.studies.subjects import SUBJECTS, audited, measured, open_subject
 NETS = ("squeezenet1_1", "mobilenetv2")
 SMALL = ("squeezenet1_1", "mobilenet_v1_0.25_128")
 """For quick runs."""
-SIZES_PX = (50, 75, 100, 125, 150, 200)
-"""Short sides of the picture on a canvas of 224 px."""
-CANVASES_PX = (224, 320)
+SIZES_PX = (50, 75, 100, 125, 145)
+"""Short sides of the picture; up to 145 px nearly all photographs fit on a canvas of 224 px."""
+VIEW_PX, LARGE_PX = 224, 320
+"""The nets' own view, and a larger one, which leaves room for larger pictures."""
+LARGE_SIZES_PX = (100, 145, 200)
 FILLS = ("black", "mean", "noise", "inpaint")
 COLUMNS = {
     "p_top1_change": "P(top-1 change)",
@@ -29,67 +31,96 @@ def _count(setting: Setting) -> int:
 
 def _embedding_arms(setting: Setting) -> Sequence[Arm]:
     if setting.scale == "quick":
-        return [{"model": "squeezenet1_1", "size_px": size, "fill": "black"} for size in (75, 150)]
-    one: list[Arm] = [{"model": model, "size_px": size, "fill": "black"} for model in NETS for size in SIZES_PX]
-    others: list[Arm] = [{"model": model, "size_px": 100, "fill": fill} for model in NETS for fill in FILLS[1:]]
-    return one + others
+        return [_placed("squeezenet1_1", size) for size in (75, 145)] + [_placed("squeezenet1_1", None, "cropped")]
+    return [
+        arm
+        for model in NETS
+        for arm in (
+            *(_placed(model, size) for size in SIZES_PX),
+            *(_placed(model, 100, fill) for fill in FILLS[1:]),
+            *(_placed(model, size, canvas_px=LARGE_PX) for size in LARGE_SIZES_PX),
+            _placed(model, None, "cropped"),
+        )
+    ]
+
+
+def _placed(model: str, size_px: int | None, fill: str = "black", canvas_px: int = VIEW_PX) -> Arm:
+    return {"model": model, "size_px": size_px, "fill": fill, "canvas_px": canvas_px}
 
 
 def _embedding(arm: Arm, setting: Setting) -> Iterable[Row]:
-    size, fill = arm["size_px"], arm["fill"]
-    found = audited(
-        open_subject(str(arm["model"]), setting), f"{arm['model']}-canvas-{size}-{fill}", setting,
-        count=_count(setting), motion="canvas", size_px=size, fill=fill, walk="pairs", walks=3, direction="diagonal",
-    )  # fmt: skip
-    yield measured(found)
+    model, size, fill, canvas = str(arm["model"]), arm["size_px"], arm["fill"], int(arm["canvas_px"] or VIEW_PX)
+    large = "" if canvas == VIEW_PX else f"-on-{canvas}"
+    name, motion = f"{model}-canvas-{size}-{fill}{large}", {"motion": "canvas", "size_px": size, "fill": fill}
+    if fill == "cropped":
+        name, motion = f"{model}-crop", {"motion": "crop"}
+    opened = open_subject(model, setting, None if canvas == VIEW_PX else canvas)
+    found = audited(opened, name, setting, count=_count(setting), walk="pairs", walks=3, direction="diagonal", **motion)
+    yield {**measured(found), "images": found.images["count"]}
 
 
 def _embedding_told(rows: Sequence[Row]) -> Told:
-    black = {"fill": "black"}
+    on_black: Arm = {"fill": "black", "canvas_px": VIEW_PX}
     models = [str(key[0]) for key in grouped(rows, "model")]
-    findings = []
+    answers, findings = [], []
     for model in models:
-        own = sorted(those(rows, {"model": model, **black}), key=lambda row: int(row["size_px"] or 0))
+        own = sorted(those(rows, {"model": model, **on_black}), key=lambda row: int(row["size_px"] or 0))
         small, large = own[0], own[-1]
-        findings.append(
-            f"{model}: from {small['size_px']} to {large['size_px']} px accuracy goes from "
-            f"{_said(small, 'accuracy')} to {_said(large, 'accuracy')} and P from {_said(small, 'p_top1_change')} to "
-            f"{_said(large, 'p_top1_change')}; among answers that are right P goes from "
-            f"{_said(small, 'change_if_right')} to {_said(large, 'change_if_right')}."
+        (crop,) = those(rows, {"model": model, "fill": "cropped"})
+        answers.append(
+            f"{model} gets {_said(small, 'accuracy')} right of pictures {small['size_px']} px high on black, "
+            f"{_said(large, 'accuracy')} of those {large['size_px']} px high, and {_said(crop, 'accuracy')} of crops; "
+            f"crops still change their answer {_said(crop, 'p_top1_change')} of the time, the small pictures "
+            f"{_said(small, 'p_top1_change')}."
         )
-        fills = those(rows, {"model": model, "size_px": 100})
+        findings.append(
+            f"{model}, answers that are right: P is {_said(small, 'change_if_right')} at {small['size_px']} px, "
+            f"{_said(large, 'change_if_right')} at {large['size_px']} px, {_said(crop, 'change_if_right')} of crops."
+        )
+        fills = those(rows, {"model": model, "size_px": 100, "canvas_px": VIEW_PX})
         if len(fills) > 1:
-            told = ", ".join(f"{row['fill']} {_said(row, 'p_top1_change')}" for row in fills)
+            told = ", ".join(
+                f"{row['fill']} {_said(row, 'p_top1_change')} at accuracy {_said(row, 'accuracy')}" for row in fills
+            )
             findings.append(f"{model} at 100 px, P by what is around: {told}.")
+        for row in those(rows, {"model": model, "canvas_px": LARGE_PX}):
+            beside = "".join(
+                f", on {VIEW_PX} px {_said(same, 'p_top1_change')} at {_said(same, 'accuracy')}"
+                for same in those(own, {"size_px": row["size_px"]})
+            )
+            findings.append(
+                f"{model}, {row['size_px']} px on a canvas of {LARGE_PX} px: P {_said(row, 'p_top1_change')} at "
+                f"accuracy {_said(row, 'accuracy')}{beside}."
+            )
+    first = [those(rows, {"model": models[0], **part})[0] for part in ({**on_black}, {"fill": "cropped"})]
+    low_accuracy = apart(*(estimate([row], "accuracy") for row in first))
+    stays = estimate(first[1:], "p_top1_change").low > 0
+    return Told(
+        f"The accuracy: {'yes' if low_accuracy else 'by these pictures unknown'}. The changes: "
+        f"{'not alone' if stays else 'perhaps'}. {answers[0]}",
+        (*answers[1:], *findings),
+        _embedding_figures(rows, models),
+        (Table("All sizes, fills and canvases", ("model", "size_px", "fill", "canvas_px"), {**COLUMNS,
+               "images": "images"}, percent=SHARES),),
+    )  # fmt: skip
+
+
+def _embedding_figures(rows: Sequence[Row], models: Sequence[str]) -> tuple[Figure, ...]:
+    black: Arm = {"fill": "black", "canvas_px": VIEW_PX}
+    at_100: Arm = {"size_px": 100, "canvas_px": VIEW_PX}
     x = "short side of the picture, px"
-    figures = (
+    return (
         Figure("size", "Accuracy and stability against the size of the picture", (
             Lines("Accuracy", "size_px", "accuracy", "model", black, x, "accuracy", percent=True),
             Lines("Changed answers", "size_px", "p_top1_change", "model", black, x, "P(top-1 change)", percent=True),
             Lines("Changed answers, if right", "size_px", "change_if_right", "model", black, x, "P", percent=True),
             Lines("Change of probability", "size_px", "mac", "model", black, x, "MAC"),
-        ), caption="Black around the picture, canvas as large as the view, one pixel down and right."),
+        ), caption=f"Black around the picture, a canvas of {VIEW_PX} px, one pixel down and right."),
         *(Figure(f"fill-{model}", f"{model}: what is around the picture", (
-            Bars("Changed answers", "p_top1_change", "fill", {"model": model, "size_px": 100}, "P", True),
-            Bars("Accuracy", "accuracy", "fill", {"model": model, "size_px": 100}, "accuracy", True),
-        )) for model in models if len(those(rows, {"model": model, "size_px": 100})) > 1),
+            Bars("Changed answers", "p_top1_change", "fill", {"model": model, **at_100}, "P", True),
+            Bars("Accuracy", "accuracy", "fill", {"model": model, **at_100}, "accuracy", True),
+        )) for model in models if len(those(rows, {"model": model, **at_100})) > 1),
     )  # fmt: skip
-    own = sorted(those(rows, {"model": models[0], **black}), key=lambda row: int(row["size_px"] or 0))
-    low, high = own[0], own[-1]
-    differ = [name for name in ("accuracy", "p_top1_change") if apart(estimate([low], name), estimate([high], name))]
-    return Told(
-        f"{models[0]}: accuracy is {_said(low, 'accuracy')} of pictures {low['size_px']} px high on black, and "
-        f"{_said(high, 'accuracy')} of those {high['size_px']} px high; the answer changes "
-        f"{_said(low, 'p_top1_change')} and {_said(high, 'p_top1_change')} of the time. "
-        + (
-            f"So size alone changes {' and '.join(COLUMNS[name] for name in differ)}."
-            if differ
-            else "By these pictures the two sizes can't be told apart."
-        ),
-        tuple(findings),
-        figures,
-        (Table("All sizes and fills", ("model", "size_px", "fill"), COLUMNS, percent=SHARES),),
-    )
 
 
 def _said(row: Row, name: str) -> str:
@@ -102,7 +133,9 @@ EMBEDDING = Study(
     "Is the accuracy low, and the answer unstable, because the picture is embedded?",
     (
         "Each photograph is made small, its short side as said, and put on a canvas of the view's size; it moves by "
-        "one pixel down and right, three times from random places. The same with several surroundings.",
+        "one pixel down and right, three times from random places. The same with several surroundings, and on a "
+        "larger canvas, which the nets are shown as it is.",
+        "Beside that the same photographs as deployed: resized, cropped and not embedded, the crop moved as far.",
     ),
     "Azulay & Weiss 2019, table 1, embedded (100 px, mean fill, diagonal): P(top-1 change) 0.18 to 0.20, MAC 0.06 to "
     "0.086 for VGG16, ResNet50, DenseNet121 (PyTorch weights).",
@@ -199,12 +232,20 @@ def _depth_told(rows: Sequence[Row]) -> Told:
 
     best, worst = (pick(rows, key=lambda row: float(row["accuracy"] or 0)) for pick in (max, min))
     differ = apart(estimate([best], "p_top1_change"), estimate([worst], "p_top1_change"))
+    orders = {name: _rank_correlation(rows, name) for name in ("accuracy", "layers", "margin")}
+    verdict = ""
+    if differ:
+        steadier = estimate([best], "p_top1_change").value < estimate([worst], "p_top1_change").value
+        verdict = "Not these: " if steadier else "These are: "
     return Told(
-        f"Raw, the most accurate ({best['model']}, {_share(best, 'accuracy')}) changes its answer "
+        f"{verdict}the most accurate ({best['model']}, {_share(best, 'accuracy')}) changes its answer "
         f"{_share(best, 'p_top1_change')} of the time, the least accurate ({worst['model']}, "
         f"{_share(worst, 'accuracy')}) {_share(worst, 'p_top1_change')}"
         + ("." if differ else ": by these photographs the two can't be told apart."),
         (
+            "Rank correlation of P with accuracy, layers and margin over the nets: "
+            + ", ".join(f"{name} {value:.2f}" for name, value in orders.items())
+            + ". In the paper the more accurate nets change more often.",
             f"At matched accuracy (photographs that all get right): {line('matched_accuracy') or 'too few'}.",
             f"At matched margin: {line('matched_margin') or 'too few pairs in every bin'}.",
             "Width, view size and depth grow together in the MobileNetV1 family, so they can't be told apart there.",
@@ -229,6 +270,14 @@ def _depth_told(rows: Sequence[Row]) -> Told:
         (Table("All models", ("model",), {**COLUMNS, "margin": "margin", "matched_accuracy": "P, matched accuracy",
                "matched_margin": "P, matched margin"}, percent=(*SHARES, "matched_accuracy", "matched_margin")),),
     )  # fmt: skip
+
+
+def _rank_correlation(rows: Sequence[Row], name: str) -> float:
+    """Spearman's, of P with another figure; without a number where all are alike."""
+    from scipy.stats import spearmanr
+
+    x, y = ([float(row[each] or 0) for row in rows] for each in (name, "p_top1_change"))
+    return float(spearmanr(x, y).statistic) if min(len(set(x)), len(set(y))) > 1 else float("nan")
 
 
 def _share(row: Row, name: str) -> str:

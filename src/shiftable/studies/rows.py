@@ -91,13 +91,14 @@ def said(found: Estimate, percent: bool = False, digits: int = 3) -> str:
 
     Example:
         >>> said(Estimate(0.125, 0.1, 0.15, 3, 3)), said(Estimate(0.125, 0.1, 0.15, 3, 3), percent=True)
-        ('0.125 [0.1, 0.15]', '12.5 % [10 %, 15 %]')
+        ('0.125 [0.1, 0.15]', '12.5 % [10.0, 15.0]')
     """
 
     def number(value: float) -> str:
-        return f"{100 * value:.{digits}g} %" if percent else f"{value:.{digits}g}"
+        return f"{100 * value:.{1 if abs(value) >= 0.01 else 2}f}" if percent else f"{value:.{digits}g}"
 
-    return number(found.value) + ("" if np.isnan(found.low) else f" [{number(found.low)}, {number(found.high)}]")
+    interval = "" if np.isnan(found.low) else f" [{number(found.low)}, {number(found.high)}]"
+    return number(found.value) + (" %" if percent else "") + interval
 
 
 def apart(one: Estimate, other: Estimate) -> bool:
@@ -108,3 +109,32 @@ def apart(one: Estimate, other: Estimate) -> bool:
         True
     """
     return bool(one.high < other.low or other.high < one.low)
+
+
+def differ(rows: Sequence[Row], others: Sequence[Row], name: str) -> bool:
+    """Whether two arms differ, seed by seed: the 95 % interval of their mean difference (Student's t) is without 0.
+
+    Arms of one seed begin with the same weights and see the same pictures in the same order, so what is left between
+    them is mostly the arms'. Each such comparison stands alone: of twenty between equals, one will say so by chance.
+
+    Args:
+        rows: One arm's, with ``seed``.
+        others: The other's.
+        name: The column.
+
+    Example:
+        >>> one = [{"seed": seed, "p": 0.1 * seed} for seed in range(3)]
+        >>> differ(one, [{**row, "p": row["p"] + 0.01} for row in one], "p"), differ(one, one, "p")
+        (True, False)
+    """
+    by_seed = {row.get("seed"): row.get(name) for row in others}
+    pairs = [(row.get(name), by_seed.get(row.get("seed"))) for row in rows]
+    found = estimate(
+        [
+            {name: float(one) - float(other)}
+            for one, other in pairs
+            if isinstance(one, int | float) and isinstance(other, int | float)
+        ],
+        name,
+    )
+    return bool(found.low > 1e-9 or found.high < -1e-9)

@@ -14,8 +14,8 @@ from shiftable.errors import InputError
 from shiftable.studies.rows import read_rows, write_rows
 from shiftable.studies.study import Arm, Row, Scale, Setting, Study
 
-ARMS, PICTURES, ROWS, RECORD = "arms", "pictures", "rows.csv", "study.json"
-OWN = (ARMS, PICTURES, ROWS, RECORD, "kept", "figures", "report.html")
+ARMS, PICTURES, NETS, ROWS, RECORD = "arms", "pictures", "nets", "rows.csv", "study.json"
+OWN = (ARMS, PICTURES, NETS, ROWS, RECORD, "kept", "figures", "report.html")
 """All that a study writes into its folder."""
 
 
@@ -26,6 +26,7 @@ def run_study(
     scale: Scale = "usual",
     shared: str | Path | None = None,
     seed: int = 0,
+    nets: str | Path | None = None,
     overwrite: bool = False,
     command: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -38,7 +39,8 @@ def run_study(
         scale: How much is measured.
         shared: The folder with ``models/`` and ``data/``, for the studies that need it.
         seed: Of what is drawn at random and is no arm's own.
-        overwrite: Delete another run that is in the folder.
+        nets: The folder where trained nets are kept, for other studies as well; None: ``nets/`` of ``out``.
+        overwrite: Delete another run that is in the folder; nets kept elsewhere stay.
         command: The line that was typed, for the record.
         progress: Told (arms done, arms in all).
 
@@ -51,7 +53,7 @@ def run_study(
     folder = Path(out)
     asked = {"study": study.name, "scale": scale, "seed": seed}
     _claim(folder, asked, overwrite)
-    setting = Setting(scale, None if shared is None else Path(shared), seed, folder)
+    setting = Setting(scale, None if shared is None else Path(shared), seed, folder, Path(nets or folder / NETS))
     arms = study.arms(setting)
     (folder / ARMS).mkdir(exist_ok=True)
     (folder / PICTURES).mkdir(exist_ok=True)

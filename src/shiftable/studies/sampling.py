@@ -172,9 +172,9 @@ def _tell(rows: Sequence[Row]) -> Told:
         ),), 1, "The plate's frequency grows outwards. Without a low-pass, rings appear that it does not have."),
         Figure("phase", "f + 2g: two features of the embedded net, summed over the map", (
             Lines("first layer, stride 2", "offset", "total", None, {"part": "convolution", "layer": "first"},
-                  "picture moved by, px", "f + 2g"),
+                  "picture moved by, px", "f + 2g", from_zero=False),
             Lines("last map, stride 16", "offset", "total", None, {"part": "convolution", "layer": "last"},
-                  "picture moved by, px", "f + 2g"),
+                  "picture moved by, px", "f + 2g", from_zero=False),
         ), caption="On a circle. The sum is the same again exactly at multiples of the stride, and nowhere else."),
     )  # fmt: skip
     return Told(

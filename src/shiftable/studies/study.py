@@ -27,12 +27,14 @@ class Setting:
         shared: The folder with ``models/`` and ``data/``; None where there is none.
         seed: Of what is drawn at random and is no arm's own.
         folder: Where pictures go, and what may be found again when a study goes on.
+        nets: Where trained nets are kept, and found again by other studies.
     """
 
     scale: Scale
     shared: Path | None
     seed: int
     folder: Path
+    nets: Path
 
     def pick(self, quick: Choice, usual: Choice, full: Choice | None = None) -> Choice:
         """What belongs to the scale; a full study takes the usual where nothing else is said."""
@@ -73,6 +75,7 @@ class Lines:
         log_x: Whether x is drawn on a logarithmic axis.
         log_y: Whether y is.
         joined: Whether points are joined.
+        from_zero: Whether y begins at 0; else it is drawn around its values.
     """
 
     title: str
@@ -86,6 +89,7 @@ class Lines:
     log_x: bool = False
     log_y: bool = False
     joined: bool = True
+    from_zero: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ class Table:
         columns: Column of the study's rows → heading.
         where: Only rows with these values.
         percent: Which of the columns are shares.
+        rows: Other rows than the study's.
     """
 
     title: str
@@ -163,6 +168,7 @@ class Table:
     columns: Mapping[str, str]
     where: Arm = field(default_factory=dict)
     percent: tuple[str, ...] = ()
+    rows: Sequence[Row] | None = None
 
 
 @dataclass(frozen=True)

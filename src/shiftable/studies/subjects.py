@@ -50,8 +50,13 @@ SUBJECTS: Mapping[str, Subject] = {
 METRICS = ("p_top1_change", "mac", "accuracy", "change_if_right", "margin", "jaggedness", "worst_case_accuracy")
 
 
-def open_subject(name: str, setting: Setting) -> Model:
+def open_subject(name: str, setting: Setting, view_px: int | None = None) -> Model:
     """One of ``SUBJECTS``, or the embedded ``"demo"``.
+
+    Args:
+        name: Which.
+        setting: The study's.
+        view_px: The side of what it is shown, other than its own; not of a TFLite file.
 
     Raises:
         InputError: If its file, or what opens it, is not there.
@@ -60,9 +65,12 @@ def open_subject(name: str, setting: Setting) -> Model:
         return open_model("demo")
     subject = SUBJECTS[name]
     file = setting.find("models", subject.file)
+    options = dict(subject.options)
+    if view_px is not None:
+        options["preprocessing"] = {**options.get("preprocessing", {}), "view_size": [view_px, view_px]}
     if subject.spec is None:
-        return open_model(str(file), **subject.options)
-    return open_model(subject.spec, weights=file, **subject.options)
+        return open_model(str(file), **options)
+    return open_model(subject.spec, weights=file, **options)
 
 
 def audited(model: Model, name: str, setting: Setting, *, count: int, **options: Any) -> Audit:

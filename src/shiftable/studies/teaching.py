@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shiftable.studies.filters import net_with
-from shiftable.studies.rows import apart, estimate, grouped, said, those
+from shiftable.studies.filters import BLURRED, kept_as, net_with
+from shiftable.studies.rows import differ, estimate, grouped, said, those
 from shiftable.studies.study import Arm, Bars, Figure, Lines, Row, Setting, Study, Table, Told
 from shiftable.studies.trained import (
     Batches,
@@ -27,7 +27,7 @@ from shiftable.training import Loss
 
 TOTAL_STRIDE = 8
 """Of the net: 64 shifts show it every phase."""
-COPIES = (1, 2, 4, 8, 16, 64)
+COPIES = (1, 2, 4, 16, 64)
 WEIGHT = 1.0
 """Of a penalty beside the cross-entropy."""
 
@@ -54,8 +54,14 @@ def copied(count: int, batches: Batches, seed: int) -> Batches:
     return mirrored(moved(), seed)
 
 
+def _taught(pooling: str, count: int) -> tuple[str, Vary | None]:
+    """What a net is kept as, and what is done to its pictures: nothing but mirroring at one place."""
+    name = kept_as(pooling)
+    return (name, None) if count == 1 else (f"{name}-{count}-places", partial(copied, count))
+
+
 def _augmentation_arms(setting: Setting) -> Sequence[Arm]:
-    copies, poolings = setting.pick((1, 64), COPIES), setting.pick(("max",), ("max", "max, then binomial"))
+    copies, poolings = setting.pick((1, 64), COPIES), setting.pick(("max",), ("max", BLURRED))
     return [
         {"pooling": pooling, "copies": count, "seed": seed}
         for seed in range(setting.pick(1, 3, 5))
@@ -66,8 +72,8 @@ def _augmentation_arms(setting: Setting) -> Sequence[Arm]:
 
 def _augmentation(arm: Arm, setting: Setting) -> Iterable[Row]:
     count, seed, pooling = int(arm["copies"] or 1), int(arm["seed"] or 0), str(arm["pooling"])
-    name = f"{pooling.replace(', ', '-').replace(' ', '-')}-{count}-{seed}"
-    net = trained(partial(net_with, pooling, seed), name, setting, seed, vary=partial(copied, count))
+    name, vary = _taught(pooling, count)
+    net = trained(partial(net_with, pooling, seed), name, setting, seed, vary=vary)
     yield {**measure_shifts(net, setting), **measure_unseen(net, setting), **_by_typicality(net, setting)}
 
 
@@ -115,11 +121,12 @@ def _augmentation_told(rows: Sequence[Row]) -> Told:
             f"(after 1: {at(pooling, 1, 'p_typical')} and {at(pooling, 1, 'p_untypical')})."
         )
     first = poolings[0]
-    one, all_ = (estimate(those(rows, {"pooling": first, "copies": count}), "p_top1_change") for count in (1, most))
+    ends = [those(rows, {"pooling": first, "copies": count}) for count in (1, most)]
+    one, all_ = (estimate(end, "p_top1_change") for end in ends)
     return Told(
         f"With {most} of the {TOTAL_STRIDE**2} shifts that show the net every phase, one pixel changes the answer "
         f"{said(all_, True)} of the time, with the picture always in the middle {said(one, True)}"
-        + ("." if apart(one, all_) else ": by these seeds the two can't be told apart."),
+        + ("." if differ(ends[0], ends[1], "p_top1_change") else ": by these seeds the two can't be told apart."),
         tuple(findings),
         (
             Figure("copies", "How many shifted copies until the answer holds still?", (
@@ -221,14 +228,15 @@ def _regularisation_arms(setting: Setting) -> Sequence[Arm]:
 
 def _regularisation(arm: Arm, setting: Setting) -> Iterable[Row]:
     way, seed = str(arm["way"]), int(arm["seed"] or 0)
-    make: Callable[[], nn.Module] = partial(net_with, "max, then binomial" if "blur" in way else "max", seed)
-    name, steps = f"{way.replace(' ', '-')}-{seed}", steps_of(setting)
+    pooling = BLURRED if "blur" in way else "max"
+    make: Callable[[], nn.Module] = partial(net_with, pooling, seed)
+    name, vary = _taught(pooling, TOTAL_STRIDE**2 if "augmentation" in way else 1)
     loss: Loss = functional.cross_entropy
-    vary: Vary = partial(copied, TOTAL_STRIDE**2) if "augmentation" in way else mirrored
+    steps = steps_of(setting)
     if way == "variance penalty":
-        loss, vary = variance_penalty, twice  # a batch as large as the others
+        name, loss, vary = f"{name}-variance", variance_penalty, twice  # a batch as large as the others
     if way == "tangent propagation":
-        loss, steps = tangent_penalty, steps // 2  # each costs two passes
+        name, loss, steps = f"{name}-tangents", tangent_penalty, steps // 2  # each costs two passes
         make = partial(_with_tangents, make)
     net = trained(make, name, setting, seed, vary=vary, loss=loss, steps=steps)
     yield {**measure_shifts(net, setting), **measure_unseen(net, setting), "steps": steps}
@@ -247,11 +255,11 @@ def _regularisation_told(rows: Sequence[Row]) -> Told:
     nothing = estimate(found["nothing"], "p_top1_change")
     better = [
         way for way, same in found.items()
-        if estimate(same, "p_top1_change").value < nothing.value and apart(estimate(same, "p_top1_change"), nothing)
+        if estimate(same, "p_top1_change").value < nothing.value and differ(same, found["nothing"], "p_top1_change")
     ]  # fmt: skip
     return Told(
-        f"At equal training time one pixel changes the answer: {line('p_top1_change')}. Told apart from doing nothing "
-        f"by its seeds: {', '.join(better) or 'none'}.",
+        f"At equal training time one pixel changes the answer: {line('p_top1_change')}. Seed by seed better than doing "
+        f"nothing: {', '.join(better) or 'none'}.",
         (
             f"Accuracy: {line('accuracy')}.",
             f"Consistency under circular shifts: {line('consistency_roll')}.",

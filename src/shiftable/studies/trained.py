@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shiftable.engine import write_atomically
 from shiftable.studies.cifar10 import normalised, read_split
 from shiftable.studies.study import Row, Setting
 from shiftable.training import Loss, shuffled_batches, train
@@ -48,24 +49,24 @@ def trained(
 
     Args:
         make: Makes the net, with its random weights.
-        name: It is kept as, in ``kept/`` of the study's folder.
+        name: What is trained, and how: as this it is kept, for other studies as well.
         setting: The study's.
         seed: Of the order of the pictures and what is done to them.
         vary: What is done to the pictures; None mirrors a random half of them.
         loss: What is made small.
         steps: None takes those of `steps_of`.
     """
-    folder = setting.folder / "kept"
-    folder.mkdir(exist_ok=True)
-    net, file = make(), folder / f"{name}.safetensors"
+    steps = steps_of(setting) if steps is None else steps
+    net, file = make(), setting.nets / f"{name}-{steps}-steps-{seed}.safetensors"
+    file.parent.mkdir(parents=True, exist_ok=True)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not file.exists():
         batches = shuffled_batches(*pictures(setting, "train"), BATCH_SIZE, seed)
-        checkpoint = folder / f"{name}.checkpoint"
+        checkpoint = file.with_suffix(".checkpoint")
         train(
             net,
             (vary or mirrored)(batches, seed),
-            steps_of(setting) if steps is None else steps,
+            steps,
             learning_rate=LEARNING_RATE,
             weight_decay=WEIGHT_DECAY,
             loss=loss,
@@ -73,7 +74,8 @@ def trained(
             seed=seed,
             checkpoint=checkpoint,
         )
-        save_file({key: value.contiguous() for key, value in net.state_dict().items()}, file)
+        weights = {key: value.contiguous() for key, value in net.state_dict().items()}
+        write_atomically(file, lambda draft: save_file(weights, draft))
         checkpoint.unlink()
     net.load_state_dict(load_file(file))
     return net.eval()
