@@ -320,3 +320,18 @@ def test_circular_blur_pooling_commutes_with_shifts_by_the_stride():
     for make in (BlurPool2d, lambda *a, **k: MaxBlurPool2d(1, *a, **k)):
         layer = make((3, 4), padding_mode="circular")
         assert torch.allclose(layer(image.roll((3, 8), (2, 3))), layer(image).roll((1, 2), (2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_learning_in_16_bits_has_the_gradient_of_32_rounded_and_keeps_its_dtype(dtype, autocast):
+    layer = BlurPool2d(2, kernel_size=2)
+    wide = noise(2, 3, 8, 10, dtype=torch.float32).to(dtype).float().requires_grad_()
+    given = wide.detach().clone().to(torch.float32 if autocast else dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        answer = layer(given)
+    assert answer.dtype == given.dtype
+    torch.testing.assert_close(answer, layer(wide).to(answer.dtype))
+    for each in (answer, layer(wide)):
+        each.square().sum().backward()
+    torch.testing.assert_close(given.grad.float(), wide.grad, rtol=2e-2, atol=2e-2)

@@ -10,7 +10,7 @@ filter      what it is at stride s                                              
 box         mean over s positions; a half at both ends where s is even, so that it has a middle       2: s, or s + 1
 triangle    linear interpolation's weights                                                            3: 2s − 1
 binomial    ``taps − 1`` boxes of length s, one after the other: at stride 2 the binomial weights      3: 2s − 1
-gaussian    a bell of standard deviation s / 2, sampled                                                5: 3s − 1
+gaussian    a bell of standard deviation s / 2, sampled                                                7: 4s − 1
 kaiser      sinc with its cutoff at 1 / (2s), under Kaiser's window                                   11: 6s − 1
 ideal       Fourier: nothing at or above 1 / (2s), all below; takes maps as going on in a circle      the whole map
 ==========  =======================================================================================  ==============
@@ -182,7 +182,7 @@ FILTERS: Mapping[str, tuple[Callable[[int, int, bool], np.ndarray], int]] = {
     "box": (lambda taps, stride, even: np.ones(max(1, round(taps * stride / 2))), 2),
     "triangle": (lambda taps, stride, even: triangle(_odd(taps, stride)).numpy(), 3),
     "binomial": (lambda taps, stride, even: _boxes(taps - 1, stride), 3),
-    "gaussian": (lambda taps, stride, even: gaussian(_odd(taps, stride) + even, stride / 2).numpy(), 5),
+    "gaussian": (lambda taps, stride, even: gaussian(_odd(taps, stride) + even, stride / 2).numpy(), 7),
     "kaiser": (lambda taps, stride, even: kaiser(_odd(taps, stride) + even, 0.5 / stride).numpy(), 11),
 }
 """By name: the weights at a stride, given (taps at stride 2, stride, whether an even number is wanted; others are made

@@ -27,7 +27,7 @@ from shiftable.training import Loss
 
 TOTAL_STRIDE = 8
 """Of the net: 64 shifts show it every phase."""
-COPIES = (1, 2, 4, 16, 64)
+COPIES = (1, 4, 16, 64)
 WEIGHT = 1.0
 """Of a penalty beside the cross-entropy."""
 
