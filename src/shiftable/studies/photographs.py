@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from PIL import Image
+
 from shiftable.auditing import compare, read_audit
 from shiftable.studies.rows import apart, estimate, grouped, said, those
-from shiftable.studies.study import Arm, Bars, Figure, Lines, Row, Setting, Study, Table, Told
-from shiftable.studies.subjects import SUBJECTS, audited, measured, open_subject
+from shiftable.studies.study import Arm, Bars, Figure, Lines, Pictures, Row, Setting, Study, Table, Told
+from shiftable.studies.subjects import SUBJECTS, audited, label_probabilities, measured, open_subject
 
 NETS = ("squeezenet1_1", "mobilenetv2")
 SMALL = ("squeezenet1_1", "mobilenet_v1_0.25_128")
@@ -159,7 +162,13 @@ def _crops(arm: Arm, setting: Setting) -> Iterable[Row]:
         open_subject(str(arm["model"]), setting), f"{arm['model']}-{arm['motion']}", setting,
         count=_count(setting), motion=str(arm["motion"]), walk="sweep", steps=setting.pick(5, 17),
     )  # fmt: skip
+    heat = np.round(255 * label_probabilities(found)).astype(np.uint8)
+    Image.fromarray(heat.repeat(CELL_PX, 1)).save(setting.folder / "pictures" / f"{arm['model']}-{arm['motion']}.png")
     yield {**measured(found), "layers": SUBJECTS[str(arm["model"])].layers}
+
+
+CELL_PX = 8
+"""How wide a place is drawn in a heat map; a photograph is a row of one px."""
 
 
 def _crops_told(rows: Sequence[Row]) -> Told:
@@ -181,6 +190,15 @@ def _crops_told(rows: Sequence[Row]) -> Told:
                 Bars("Jaggedness: the right class enters or leaves the top 5", "jaggedness", "model",
                      {"motion": motion}, "times a sweep"),
             )) for motion, title in (("crop", "Crops (experiment 2)"), ("canvas", "Small on black (experiment 1)"))
+        )
+        + tuple(
+            Figure(f"heat-{motion}", f"Heat maps, {words}", (
+                Pictures("Probability of the right class, black 0, white 1",
+                         tuple(f"{row['model']}-{motion}.png" for row in same),
+                         tuple(str(row["model"]) for row in same)),
+            ), 1, "Every row is a photograph, from the surest to the least sure; every column a place, one px further "
+            "down. What is steady is grey from left to right; what jumps is speckled.")
+            for motion, words, same in (("crop", "crops", crop), ("canvas", "small on black", canvas))
         ),
         (Table("All models", ("motion", "model"), {**COLUMNS, "jaggedness": "jaggedness",
                "worst_case_accuracy": "right everywhere"}, percent=SHARES),),

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shiftable.auditing import Audit, audit
+import numpy as np
+from jaxtyping import Float
+
+from shiftable.auditing import Audit, audit, read_parts
 from shiftable.models import Model, open_model
 from shiftable.studies.study import Row, Setting
 
@@ -86,6 +89,21 @@ def audited(model: Model, name: str, setting: Setting, *, count: int, **options:
     images = setting.find(*PHOTOGRAPHS)
     options = {"labels": images / "labels.csv", "controls": False, "seed": setting.seed, **options}
     return audit(model, images, count=count, out=setting.folder / "kept" / name, **options)
+
+
+def label_probabilities(found: Audit) -> Float[np.ndarray, "image step"]:
+    """The probability of the right class at every step of a sweep, the surest images first.
+
+    Args:
+        found: An audit of labelled images along sweeps; those whose walk is shorter than the longest are left out.
+    """
+    walks: list[np.ndarray] = []
+    for part in read_parts(found.folder):
+        moved = part.of(None)
+        walks += np.split(moved["label_p"], np.flatnonzero(moved["step"] == 0)[1:])
+    longest = max(map(len, walks))
+    rows = np.array([walk for walk in walks if len(walk) == longest])
+    return np.asarray(rows[np.argsort(-rows.mean(1), kind="stable")])
 
 
 def measured(found: Audit, *names: str) -> Row:
