@@ -55,19 +55,21 @@ def _tell(rows: Sequence[Row]) -> Told:
     found = {str(key[0]): same for key, same in grouped(answers, "kind").items()}
 
     def line(name: str) -> str:
-        return ", ".join(f"{kind} {said(estimate(same, name), True)}" for kind, same in found.items())
+        unlike = [kind for kind, same in found.items() if differ(same, found["pooled"], name)]
+        return (
+            ", ".join(f"{kind} {said(estimate(same, name), True)}" for kind, same in found.items())
+            + f"; seed by seed these differ from pooled: {', '.join(unlike) or 'none'}."
+        )
 
-    unlike = [kind for kind, same in found.items() if differ(same, found["pooled"], "p_top1_change")]
     one = {str(key[0]): same for key, same in grouped(those(changes, {"shift_px": 1}), "kind").items()}
     balance = ", ".join(
         f"{kind} {said(estimate(same, 'answer'))} and {said(estimate(same, 'features'))}" for kind, same in one.items()
     )
     return Told(
-        f"One pixel changes the answer: {line('p_top1_change')}. Seed by seed these differ from pooled: "
-        f"{', '.join(unlike) or 'none'}.",
+        f"One pixel changes the answer: {line('p_top1_change')}",
         (
-            f"Accuracy: {line('accuracy')}.",
-            f"Consistency under circular shifts: {line('consistency_roll')}.",
+            f"Accuracy: {line('accuracy')}",
+            f"Consistency under circular shifts: {line('consistency_roll')}",
             f"Moved by one pixel, answer and features change by, over what varies between pictures: {balance}. Outer "
             "invariance is a small first number, inner equivariance that the second is not 0 and grows with the shift.",
         ),

@@ -163,25 +163,36 @@ def _tell(rows: Sequence[Row]) -> Told:
     found = {str(key[0]): same for key, same in grouped(rows, "pooling").items()}
     plain = found["max"]
 
-    def line(name: str, percent: bool = True) -> str:
-        return ", ".join(f"{pooling} {said(estimate(same, name), percent)}" for pooling, same in found.items())
+    def at(pooling: str, name: str) -> str:
+        return f"{pooling} {said(estimate(found[pooling], name), True)}"
 
-    def unlike(name: str) -> str:
-        found_apart = [pooling for pooling, same in found.items() if differ(same, plain, name)]
-        return ", ".join(found_apart) or "none of the others"
+    def verdict(name: str) -> str:
+        told_apart = [pooling for pooling, same in found.items() if differ(same, plain, name)]
+        ends = (at(pick(found, key=lambda pooling: estimate(found[pooling], name).value), name) for pick in (min, max))
+        return (
+            f"from {' to '.join(ends)}; {at('max', name)}; seed by seed these differ from max: "
+            f"{', '.join(told_apart) or 'none'}."
+        )
 
-    steady = min(found, key=lambda pooling: estimate(found[pooling], "p_top1_change").value)
+    names = [name for name in ("none (stride alone)", "max", "average", "binomial", "ideal") if name in found]
+    alone = found.get("none (stride alone)", ())
+    takes_away = differ(plain, alone, "aliased") and estimate(plain, "aliased").value < estimate(alone, "aliased").value
     return Told(
-        f"By real shifts of one pixel {steady} changes its answer least often "
-        f"({said(estimate(found[steady], 'p_top1_change'), True)}), max pooling "
-        f"{said(estimate(plain, 'p_top1_change'), True)}; seed by seed these differ from max "
-        f"pooling: {unlike('p_top1_change')}.",
+        f"A maximum is {'a poor' if takes_away else 'no'} low-pass. Of the power behind each pooling's own filter lies "
+        "beyond what the stride can carry: "
+        + ", ".join(at(name, "aliased") for name in names)
+        + f". One pixel of real shift changes the answer {verdict('p_top1_change')}",
         (
-            f"Beyond what the stride can carry, of the power behind each pooling's own filter: {line('aliased')}.",
-            f"Accuracy: {line('accuracy')}; these differ from max pooling: {unlike('accuracy')}.",
-            f"Consistency under real shifts: {line('consistency')}.",
-            f"Never trained on: smaller pictures {line('accuracy_smaller')}; larger {line('accuracy_larger')}; "
-            f"8 px off {line('accuracy_far')}; noise {line('accuracy_noise')}.",
+            f"Accuracy: {verdict('accuracy')}",
+            f"Consistency under real shifts: {verdict('consistency')}",
+            f"Consistency under circular shifts: {verdict('consistency_roll')}",
+            *(
+                f"Generalises to {words}? Accuracy {verdict('accuracy_' + name)}"
+                for name, words in (
+                    ("smaller", "pictures of 24 px"), ("larger", "pictures of 40 px"), ("far", "8 px off the middle"),
+                    ("noise", "noise of a tenth of the range"),
+                )
+            ),
         ),
         (
             Figure("stability", "Stability and accuracy by pooling", (
