@@ -21,7 +21,7 @@ from shiftable.report.explain_plots import (
     logarithms,
     spanning,
 )
-from shiftable.studies.rows import estimate, grouped, said, those
+from shiftable.studies.rows import estimate, grouped, said, those, within_shares
 from shiftable.studies.study import Bars, Cell, Figure, Lines, Pictures, Row
 
 STRIP_PX = 240
@@ -58,7 +58,7 @@ def _plot(panel: Lines, rows: Sequence[Row], names: dict[str, int]) -> Plot:
         style = names.setdefault(name, len(names))
         points = sorted(grouped(group, panel.x).items(), key=lambda point: float(point[0][0]))  # type: ignore[arg-type]
         x = np.array([float(place[0]) for place, _ in points])  # type: ignore[arg-type]
-        found = [estimate(same, panel.y) for _, same in points]
+        found = [_shown(estimate(same, panel.y), panel.percent) for _, same in points]
         y, low, high = ends(found)
         if not panel.joined:  # a gap after every point leaves the marks alone
             x, y, low, high = (np.repeat(each, 2) for each in (x, y, low, high))
@@ -104,12 +104,16 @@ def _told(panel: Lines, curves: Iterable[Curve]) -> str:
 def _bars(panel: Bars, rows: Sequence[Row]) -> Rows:
     groups = grouped(those(rows, panel.where), panel.by)
     names = tuple(words(key[0]) for key in groups)
-    values = tuple(estimate(group, panel.value) for group in groups.values())
+    values = tuple(_shown(estimate(group, panel.value), panel.percent) for group in groups.values())
     notes = tuple(said(found, panel.percent) for found in values)
     reach = [end for found in values for end in (found.value, found.low, found.high)]
     axis = linear(panel.words, reach, percent=panel.percent)
     says = "; ".join(f"{name}: {note}" for name, note in zip(names, notes, strict=True))
     return Rows(panel.title, names, tuple(map(_drawable, values)), notes, axis, says)
+
+
+def _shown(found: Estimate, share: bool) -> Estimate:
+    return within_shares(found) if share else found
 
 
 def _drawable(found: Estimate) -> Estimate:

@@ -135,13 +135,20 @@ def _tell(rows: Sequence[Row]) -> Told:
             f"{at(net, swap, 10, 'swapped')}. Features change by {at(net, whole, 4, 'features')}, "
             f"{at(net, part, 4, 'features')} and {at(net, swap, 4, 'features')} at 4 px."
         )
-    first = nets[0]
+    whole, _, swap = CHANGES
+    ignoring = [
+        net for net in nets
+        if not estimate(those(rows, {"net": net, "change": swap, "by_px": MOVED_PX[-1]}), "swapped").value > 0.5
+    ]  # fmt: skip
     files = tuple(f"{change.replace(' ', '-')}-{by}.png" for change in CHANGES for by in (0, 4, 10))
     captions = tuple(f"{change}, {by} px" for change in CHANGES for by in (0, 4, 10))
     return Told(
-        f"{first}: told two parts almost swapped, which makes another class, it says so "
-        f"{at(first, CHANGES[2], 10, 'swapped')} of the time, and keeps its answer "
-        f"{at(first, CHANGES[0], 4, 'same')} of the time when all parts move together by 4 px.",
+        (f"These do: {', '.join(ignoring)}." if ignoring else "None of these does.")
+        + " Two parts almost swapped, which makes another class, the nets say so: "
+        + ", ".join(f"{net} {at(net, swap, MOVED_PX[-1], 'swapped')}" for net in nets)
+        + ". All parts moved together by 4 px, they keep their answer: "
+        + ", ".join(f"{net} {at(net, whole, 4, 'same')}" for net in nets)
+        + ".",
         tuple(findings),
         (
             Figure("pictures", "What changes", (Pictures("One picture, changed", files, captions),), 1),

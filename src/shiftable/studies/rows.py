@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +98,22 @@ def said(found: Estimate, percent: bool = False, digits: int = 3) -> str:
     def number(value: float) -> str:
         return f"{100 * value:.{1 if abs(value) >= 0.01 else 2}f}" if percent else f"{value:.{digits}g}"
 
+    if percent:
+        found = within_shares(found)
     interval = "" if np.isnan(found.low) else f" [{number(found.low)}, {number(found.high)}]"
     return number(found.value) + (" %" if percent else "") + interval
+
+
+def within_shares(found: Estimate) -> Estimate:
+    """A share's estimate with its interval cut off at 0 and 1, which Student's t knows nothing of.
+
+    Example:
+        >>> within_shares(Estimate(0.99, 0.96, 1.02, 3, 3)).high
+        1.0
+    """
+    if not 0 <= found.value <= 1:
+        return found
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def apart(one: Estimate, other: Estimate) -> bool:
