@@ -23,7 +23,13 @@ SIDE_PX, RADIUS_PX = 32, 3.0
 PLACES = np.array([[-5.0, -6.0], [-5.0, 6.0], [6.0, 0.0]])
 """Of the parts, (y, x) in px from the middle."""
 MOVED_PX = (0, 1, 2, 3, 4, 6, 8, 10)
-CHANGES = ("all parts together", "one part", "towards a swap")
+CHANGES = ("all parts together", "one part", "towards a swap", "scrambled")
+TITLES = (
+    "All parts move together: the class stays",
+    "One part moves away",
+    "Two parts change places: at 12 px another class",
+    "Each part moves in a direction of its own",
+)
 Draws = Float[np.ndarray, "picture 32 32"]
 
 
@@ -34,7 +40,8 @@ def draw(label: int, seed: int, change: str = "all parts together", by_px: int =
         label: Which of ``CLASSES``.
         seed: Of the place, the turn of the bar, the contrast and the noise; the same for all changes.
         change: One of ``CHANGES``: ``"all parts together"`` moves to the right; ``"one part"`` moves the first part
-            away; ``"towards a swap"`` moves the two upper parts towards each other's places, there at 12 px.
+            away; ``"towards a swap"`` moves the two upper parts towards each other's places, there at 12 px;
+            ``"scrambled"`` moves each part in a direction of its own.
         by_px: How far.
     """
     rng = np.random.default_rng(seed)
@@ -45,8 +52,11 @@ def draw(label: int, seed: int, change: str = "all parts together", by_px: int =
         places = places + np.array([0.0, by_px])
     elif change == "one part":
         places = places + np.array([[-by_px * 0.6, -by_px * 0.8], [0, 0], [0, 0]])
-    else:
+    elif change == "towards a swap":
         places = places + np.array([[0, by_px], [0, -by_px], [0, 0]])
+    else:
+        angles = np.random.default_rng([seed, 1]).uniform(0, 2 * np.pi, len(PARTS))
+        places = places + by_px * np.stack([np.sin(angles), np.cos(angles)], 1)
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX].astype(float)
     picture = 0.5 + noise
     for part, (down, right) in zip(CLASSES[label], places, strict=True):
@@ -127,15 +137,16 @@ def _tell(rows: Sequence[Row]) -> Told:
 
     findings = []
     for net in nets:
-        whole, part, swap = CHANGES
+        whole, part, swap, scrambled = CHANGES
         findings.append(
             f"{net}: right at rest {at(net, whole, 0, 'accuracy')}. All parts moved by 4 px it keeps its answer "
             f"{at(net, whole, 4, 'same')} of the time, one part by 4 px {at(net, part, 4, 'same')}, by 10 px "
-            f"{at(net, part, 10, 'same')}; two parts almost swapped (10 of 12 px) it says the swapped class "
+            f"{at(net, part, 10, 'same')}, each in a direction of its own by 4 px {at(net, scrambled, 4, 'same')}; two "
+            f"parts almost swapped (10 of 12 px) it says the swapped class "
             f"{at(net, swap, 10, 'swapped')}. Features change by {at(net, whole, 4, 'features')}, "
             f"{at(net, part, 4, 'features')} and {at(net, swap, 4, 'features')} at 4 px."
         )
-    whole, _, swap = CHANGES
+    whole, _, swap, _ = CHANGES
     ignoring = [
         net for net in nets
         if not estimate(those(rows, {"net": net, "change": swap, "by_px": MOVED_PX[-1]}), "swapped").value > 0.5
@@ -156,8 +167,7 @@ def _tell(rows: Sequence[Row]) -> Told:
                 Lines("Keeps its answer", "by_px", "same", "net", {"change": change}, "by, px", "same answer",
                       percent=True),
                 Lines("Features", "by_px", "features", "net", {"change": change}, "by, px", "change"),
-            )) for change, title in zip(CHANGES, ("All parts move together: the class stays", "One part moves away",
-               "Two parts change places: at 12 px another class"), strict=True)),
+            )) for change, title in zip(CHANGES, TITLES, strict=True)),
         ),
         (Table("All", ("net", "change", "by_px"), {"same": "keeps its answer", "accuracy": "says the first class",
                "swapped": "says the swapped class", "features": "features change"},
@@ -171,9 +181,9 @@ OVER_INVARIANCE = Study(
     "Does a net that ignores where things are also ignore how their parts are arranged?",
     (
         "Six classes are the six arrangements of the same three parts. After training on pictures whose whole stands "
-        "within 2 px of the middle, parts move: all together, one away from the others, two towards each other's "
-        "places (there, at 12 px, the class is another one). Answers and features are held against the size of the "
-        "change.",
+        "within 2 px of the middle, parts move: all together, one away from the others, each in a direction of its "
+        "own, and two towards each other's places (there, at 12 px, the class is another one). Answers and features "
+        "are held against the size of the change.",
     ),
     "Sabour, Frosst & Hinton 2017: pooling throws away where parts are. Azulay & Weiss 2019 ask for invariance; the "
     "balance is outer invariance with inner equivariance.",
