@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, autocast, nn
 
 from shiftable.studies.nets import Padding, vgg_like
-from shiftable.studies.rows import differ, estimate, grouped, said
+from shiftable.studies.rows import differ, estimate, grouped, rank_correlation, said
 from shiftable.studies.study import Arm, Bars, Figure, Lines, Row, Setting, Study, Table, Told
 from shiftable.studies.trained import measure_shifts, measure_unseen, trained
 
@@ -177,12 +177,16 @@ def _tell(rows: Sequence[Row]) -> Told:
     names = [name for name in ("none (stride alone)", "max", "average", "binomial", "ideal") if name in found]
     alone = found.get("none (stride alone)", ())
     takes_away = differ(plain, alone, "aliased") and estimate(plain, "aliased").value < estimate(alone, "aliased").value
+    order = rank_correlation(
+        *([estimate(same, name).value for same in found.values()] for name in ("aliased", "p_top1_change"))
+    )
     return Told(
         f"A maximum is {'a poor' if takes_away else 'no'} low-pass. Of the power behind each pooling's own filter lies "
         "beyond what the stride can carry: "
         + ", ".join(at(name, "aliased") for name in names)
         + f". One pixel of real shift changes the answer {verdict('p_top1_change')}",
         (
+            f"P goes with that power: over the poolings their rank correlation is {order:.2f}.",
             f"Accuracy: {verdict('accuracy')}",
             f"Consistency under real shifts: {verdict('consistency')}",
             f"Consistency under circular shifts: {verdict('consistency_roll')}",
@@ -201,10 +205,11 @@ def _tell(rows: Sequence[Row]) -> Told:
                 Bars("Consistency, real shifts", "consistency", "pooling", {}, "consistency", True),
                 Bars("Consistency, circular shifts", "consistency_roll", "pooling", {}, "consistency", True),
             )),
-            Figure("aliasing", "Aliased power against stability", (
-                Lines("", "aliased", "p_top1_change", "pooling", {}, "power beyond the limit", "P(top-1 change)",
+            Figure("aliasing", "Aliased power and stability", (
+                Bars("Power beyond what the stride can carry", "aliased", "pooling", {}, "share of the power", True),
+                Lines("Every net", "aliased", "p_top1_change", None, {}, "share of the power", "P(top-1 change)",
                       percent=True, joined=False),
-            ), 1),
+            )),
             Figure("unseen", "What was never trained on", tuple(
                 Bars(title, f"accuracy_{name}", "pooling", {}, "accuracy", True) for name, title in (
                     ("smaller", "Pictures of 24 px"), ("larger", "Pictures of 40 px"), ("far", "8 px off the middle"),

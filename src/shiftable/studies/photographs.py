@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from shiftable.auditing import compare, read_audit
-from shiftable.studies.rows import apart, estimate, grouped, said, those
+from shiftable.studies.rows import apart, estimate, grouped, rank_correlation, said, those
 from shiftable.studies.study import Arm, Bars, Figure, Lines, Pictures, Row, Setting, Study, Table, Told
 from shiftable.studies.subjects import SUBJECTS, audited, label_probabilities, measured, open_subject
 
@@ -250,7 +250,11 @@ def _depth_told(rows: Sequence[Row]) -> Told:
 
     best, worst = (pick(rows, key=lambda row: float(row["accuracy"] or 0)) for pick in (max, min))
     differ = apart(estimate([best], "p_top1_change"), estimate([worst], "p_top1_change"))
-    orders = {name: _rank_correlation(rows, name) for name in ("accuracy", "layers", "margin")}
+    changes = [float(row["p_top1_change"] or 0) for row in rows]
+    orders = {
+        name: rank_correlation([float(row[name] or 0) for row in rows], changes)
+        for name in ("accuracy", "layers", "margin")
+    }
     verdict = ""
     if differ:
         steadier = estimate([best], "p_top1_change").value < estimate([worst], "p_top1_change").value
@@ -288,14 +292,6 @@ def _depth_told(rows: Sequence[Row]) -> Told:
         (Table("All models", ("model",), {**COLUMNS, "margin": "margin", "matched_accuracy": "P, matched accuracy",
                "matched_margin": "P, matched margin"}, percent=(*SHARES, "matched_accuracy", "matched_margin")),),
     )  # fmt: skip
-
-
-def _rank_correlation(rows: Sequence[Row], name: str) -> float:
-    """Spearman's, of P with another figure; without a number where all are alike."""
-    from scipy.stats import spearmanr
-
-    x, y = ([float(row[each] or 0) for row in rows] for each in (name, "p_top1_change"))
-    return float(spearmanr(x, y).statistic) if min(len(set(x)), len(set(y))) > 1 else float("nan")
 
 
 def _share(row: Row, name: str) -> str:

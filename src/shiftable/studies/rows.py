@@ -126,6 +126,18 @@ def apart(one: Estimate, other: Estimate) -> bool:
     return bool(one.high < other.low or other.high < one.low)
 
 
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's; NaN where all are alike.
+
+    Example:
+        >>> round(rank_correlation([1.0, 2.0, 3.0], [2.0, 5.0, 9.0]), 6)
+        1.0
+    """
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(x, y).statistic) if min(len(set(x)), len(set(y))) > 1 else float("nan")
+
+
 def differ(rows: Sequence[Row], others: Sequence[Row], name: str) -> bool:
     """Whether two arms differ, seed by seed: the 95 % interval of their mean difference (Student's t) is without 0.
 
