@@ -88,7 +88,8 @@ def _curve(curve: Curve, across: Place, up: Place) -> Markup:
         pen = "L" if there else "M"
     if curve.kind == "guide":
         return Markup('<path class="guide" d="{}"/>').format("".join(path))
-    stride = max(1, round(len(x) / MARKS))
+    stride = 1 if curve.kind == "points" else max(1, round(len(x) / MARKS))
+    path = [] if curve.kind == "points" else path
     marks = [mark(x[at], y[at], curve.style) for at in range(curve.style % stride, len(x), stride) if known[at]]
     whiskers = []
     if curve.low is not None and curve.high is not None:

@@ -95,6 +95,8 @@ def _plot(axes: "Axes", plot: Plot) -> None:
             continue
         color, dash, marker = STYLES[curve.style % len(STYLES)]
         every = max(1, round(len(curve.x) / MARKS))
+        if curve.kind == "points":
+            every, dash = 1, "none"
         if curve.low is not None and curve.high is not None:
             axes.vlines(curve.x, curve.low, curve.high, color=color, linewidth=0.9, alpha=0.7, zorder=2)
         axes.plot(

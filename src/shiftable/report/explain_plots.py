@@ -43,7 +43,7 @@ class Curve:
         style: The number of its dashes and marks, 0 to 7.
         low: The lower ends of the intervals, if they have any.
         high: The upper ends.
-        kind: A guide is a thin line to compare with, without marks.
+        kind: A guide is a thin line to compare with, without marks; points are marks, each of them, without a line.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Curve:
     style: int = 0
     low: Points | None = None
     high: Points | None = None
-    kind: Literal["line", "guide"] = "line"
+    kind: Literal["line", "guide", "points"] = "line"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Drawing:
     def legend(self) -> list[tuple[int, str]]:
         """The styles and names of its curves, each once."""
         plots = [part for part in self.parts if isinstance(part, Plot)]
-        curves = [curve for plot in plots for curve in plot.curves if curve.kind == "line" and curve.name]
+        curves = [curve for plot in plots for curve in plot.curves if curve.kind != "guide" and curve.name]
         return list(dict.fromkeys((curve.style, curve.name) for curve in curves))
 
 

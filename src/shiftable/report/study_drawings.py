@@ -60,15 +60,19 @@ def _plot(panel: Lines, rows: Sequence[Row], names: dict[str, int]) -> Plot:
         x = np.array([float(place[0]) for place, _ in points])  # type: ignore[arg-type]
         found = [_shown(estimate(same, panel.y), panel.percent) for _, same in points]
         y, low, high = ends(found)
-        if not panel.joined:  # a gap after every point leaves the marks alone
-            x, y, low, high = (np.repeat(each, 2) for each in (x, y, low, high))
-            y = y.copy()
-            y[1::2] = np.nan
         if panel.log_y:
             y, low, high = (np.where(each > 0, logarithms(each), np.nan) for each in (y, low, high))
         known = any(np.isfinite(each.low) for each in found)
         curves.append(
-            Curve(name, logarithms(x) if panel.log_x else x, y, style, low if known else None, high if known else None)
+            Curve(
+                name,
+                logarithms(x) if panel.log_x else x,
+                y,
+                style,
+                low if known else None,
+                high if known else None,
+                "line" if panel.joined else "points",
+            )
         )
     across = [float(row[panel.x]) for row in chosen]  # type: ignore[arg-type]
     reach = [
