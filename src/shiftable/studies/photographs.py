@@ -280,8 +280,8 @@ def _depth_told(rows: Sequence[Row]) -> Told:
                       y_words="P(top-1 change)", percent=True, joined=False),
                 Lines("Against layers", "layers", "p_top1_change", "model", x_words="layers with weights",
                       y_words="P(top-1 change)", percent=True, joined=False),
-                Lines("TFLite files by width; of 1: MobileNetV2", "width", "p_top1_change", None, x_words="width", joined=False,
-                      y_words="P(top-1 change)", percent=True),
+                Lines("TFLite files by width; of 1: MobileNetV2", "width", "p_top1_change", None, x_words="width",
+                      y_words="P(top-1 change)", percent=True, joined=False),
             )),
             Figure("matched", "Three ways to compare", (
                 Bars("Raw", "p_top1_change", "model", {}, "P", True),
