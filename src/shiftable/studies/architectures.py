@@ -57,12 +57,12 @@ def _tell(rows: Sequence[Row]) -> Told:
     def line(name: str) -> str:
         unlike = [kind for kind, same in found.items() if differ(same, found["pooled"], name)]
         return (
-            ", ".join(f"{kind} {said(estimate(same, name), True)}" for kind, same in found.items())
-            + f"; seed by seed these differ from pooled: {', '.join(unlike) or 'none'}."
+            " · ".join(f"{kind} {said(estimate(same, name), True)}" for kind, same in found.items())
+            + f"; seed by seed these differ from pooled: {' · '.join(unlike) or 'none'}."
         )
 
     one = {str(key[0]): same for key, same in grouped(those(changes, {"shift_px": 1}), "kind").items()}
-    balance = ", ".join(
+    balance = " · ".join(
         f"{kind} {said(estimate(same, 'answer'))} and {said(estimate(same, 'features'))}" for kind, same in one.items()
     )
     return Told(

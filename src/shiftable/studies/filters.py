@@ -171,7 +171,7 @@ def _tell(rows: Sequence[Row]) -> Told:
         ends = (at(pick(found, key=lambda pooling: estimate(found[pooling], name).value), name) for pick in (min, max))
         return (
             f"from {' to '.join(ends)}; {at('max', name)}; seed by seed these differ from max: "
-            f"{', '.join(told_apart) or 'none'}."
+            f"{' · '.join(told_apart) or 'none'}."
         )
 
     names = [name for name in ("none (stride alone)", "max", "average", "binomial", "ideal") if name in found]
