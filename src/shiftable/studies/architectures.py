@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from shiftable.studies.cifar10 import normalised
 from shiftable.studies.kinds import KINDS, features, kept_as
 from shiftable.studies.rows import differ, estimate, grouped, said, those
-from shiftable.studies.study import Arm, Bars, Figure, Lines, Row, Setting, Study, Table, Told
+from shiftable.studies.study import Arm, Bars, Figure, Row, Setting, Study, Table, Told
 from shiftable.studies.trained import PAD_PX, Views, measure_shifts, padded, pictures, trained, windows
 
 SHIFTS_PX = (0, 1, 2, 3, 4)
@@ -78,10 +78,11 @@ def _tell(rows: Sequence[Row]) -> Told:
                 Bars("Changed answers, real shifts", "p_top1_change", "kind", {"what": "answers"}, "P", True),
                 Bars("Accuracy", "accuracy", "kind", {"what": "answers"}, "accuracy", True),
             )),
-            Figure("balance", "Outer invariance, inner equivariance", (
-                Lines("Answer", "shift_px", "answer", "kind", {"what": "changes"}, "picture moved by, px", "change"),
-                Lines("Features", "shift_px", "features", "kind", {"what": "changes"}, "picture moved by, px",
-                      "change"),
+            Figure("balance", "Outer invariance, inner equivariance", tuple(
+                Bars(f"{words}, picture moved by {shift} px", name, "kind", {"what": "changes", "shift_px": shift},
+                     "change")
+                for shift in (SHIFTS_PX[1], SHIFTS_PX[-1])
+                for name, words in (("answer", "Answer"), ("features", "Features"))
             ), caption="Root mean square, over what varies between pictures; 1.4 is as far as unrelated pictures."),
         ),
         (Table("All kinds", ("kind",), {"accuracy": "accuracy", "p_top1_change": "P", "mac": "MAC",
