@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from shiftable.data.shapes import Scene, render, scenes
+from shiftable.data.shapes import Scene, scenes
 from shiftable.errors import missing_extra
+from shiftable.studies.photographers import CANVAS_PX, VIEW_PX, picture_of, placed
 from shiftable.studies.rows import differ, estimate, grouped, said
 from shiftable.studies.study import Arm, Bars, Figure, Row, Setting, Study, Table, Told
 
-CANVAS_PX, VIEW_PX = 96, 64
 WORDS = 128
 """Of the vocabulary."""
 
@@ -35,8 +35,8 @@ def _measure(arm: Arm, setting: Setting) -> Iterable[Row]:
     from sklearn.preprocessing import StandardScaler
 
     seed = int(arm["seed"] or 0)
-    learned = list(scenes(setting.pick(100, 3000), 300 + seed, (CANVAS_PX, CANVAS_PX), "uniform"))
-    tested = list(scenes(setting.pick(20, 500), 9, (CANVAS_PX, CANVAS_PX), "uniform"))
+    learned = _scenes(setting.pick(100, 3000), 300 + seed)
+    tested = _scenes(setting.pick(20, 500), 9)
     views, labels = _views(learned), np.array([scene.label for scene in learned])
     truth = np.array([scene.label for scene in tested])
     still, moved = _views(tested), _views(tested, 1)
@@ -58,10 +58,15 @@ def _measure(arm: Arm, setting: Setting) -> Iterable[Row]:
     }
 
 
+def _scenes(count: int, seed: int) -> list[Scene]:
+    """Objects of typical sizes, anywhere in the view."""
+    rng = np.random.default_rng(seed)
+    typical = scenes(count, seed, (CANVAS_PX, CANVAS_PX), "photographer")
+    return [placed(scene, "uniform places", rng) for scene in typical]
+
+
 def _views(chosen: Sequence[Scene], right: int = 0) -> Views:
-    start = (CANVAS_PX - VIEW_PX) // 2
-    part = slice(start, start + VIEW_PX)
-    return np.stack([render(scene, (CANVAS_PX, CANVAS_PX), 0, right)[part, part] for scene in chosen])
+    return np.stack([picture_of(scene, 0, right) for scene in chosen])
 
 
 def _sift_words(step_px: int | None, views: Views, seed: int) -> Described:

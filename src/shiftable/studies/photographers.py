@@ -69,8 +69,8 @@ def _net(placement: str, seed: int, setting: Setting) -> Iterable[Row]:
     count, steps = setting.pick(64, 4000), setting.pick(20, 600)
     typical = scenes(count, 100 + seed, (CANVAS_PX, CANVAS_PX), "photographer")
     rng = np.random.default_rng(seed)
-    learned = [_placed(scene, placement, rng) for scene in typical]
-    views = torch.from_numpy(np.stack([_view(scene) for scene in learned]))
+    learned = [placed(scene, placement, rng) for scene in typical]
+    views = torch.from_numpy(np.stack([picture_of(scene) for scene in learned]))
     labels = torch.tensor([scene.label for scene in learned])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -93,8 +93,8 @@ def _net(placement: str, seed: int, setting: Setting) -> Iterable[Row]:
         }
 
 
-def _placed(scene: Scene, placement: str, rng: np.random.Generator) -> Scene:
-    """The same object, where and as large as the placement says: entirely inside the view."""
+def placed(scene: Scene, placement: str, rng: np.random.Generator) -> Scene:
+    """The same object, where and as large as one of ``PLACEMENTS`` says: entirely inside the view."""
     radius = rng.uniform(*RADII_PX) if placement == PLACEMENTS[2] else scene.radius
     low, high = (CANVAS_PX - VIEW_PX) / 2 + radius, (CANVAS_PX + VIEW_PX) / 2 - radius
     y, x = rng.uniform(low, high, 2)
@@ -108,13 +108,14 @@ def _answers(net: nn.Module, tested: Sequence[Scene], angles: np.ndarray, distan
         # whole pixels: so the next place shows the same bytes, one pixel on
         dy = round(CANVAS_PX / 2 + distance_px * np.sin(angle) - scene.y)
         dx = round(CANVAS_PX / 2 + distance_px * np.cos(angle) - scene.x)
-        views.append(_view(scene, dy, dx + right))
+        views.append(picture_of(scene, dy, dx + right))
     with torch.inference_mode():
         parts = torch.split(torch.from_numpy(np.stack(views)), 250)
         return torch.cat([net(_normalised(part)) for part in parts]).argmax(1).numpy()
 
 
-def _view(scene: Scene, dy: int = 0, dx: int = 0) -> np.ndarray:
+def picture_of(scene: Scene, dy: int = 0, dx: int = 0) -> np.ndarray:
+    """The middle of a scene that has moved by so many px."""
     start = (CANVAS_PX - VIEW_PX) // 2
     picture = render(scene, (CANVAS_PX, CANVAS_PX), dy, dx)
     return picture[start : start + VIEW_PX, start : start + VIEW_PX]
