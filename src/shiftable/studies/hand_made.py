@@ -255,5 +255,9 @@ FEATURES = Study(
     _arms,
     _measure,
     _tell,
-    ("Drawn shapes, not photographs.",),
+    (
+        "Drawn shapes, not photographs.",
+        "From 3,000 pictures of objects that may be anywhere and turned anyhow nobody learns this well: unsure answers "
+        "change often, so P says how steady each is at its own accuracy.",
+    ),
 )
