@@ -16,7 +16,7 @@ from shiftable.studies.cifar10 import PREPROCESSING, VIEW_SIZE
 from shiftable.studies.filters import kept_as
 from shiftable.studies.nets import resnet_like, vgg_like
 from shiftable.studies.rows import differ, estimate, grouped, said, those
-from shiftable.studies.study import Arm, Bars, Figure, Lines, Row, Setting, Study, Table, Told
+from shiftable.studies.study import Arm, Figure, Lines, Row, Setting, Study, Table, Told
 from shiftable.studies.subjects import PHOTOGRAPHS, audited, measured, open_subject
 from shiftable.studies.trained import trained
 
@@ -95,8 +95,6 @@ def _tell(rows: Sequence[Row]) -> Told:
                       {"what": "layer"}, axis, "equivariance error"),
                 Lines("Sharpness", "depth", "sharpness", "net", {"what": "layer"}, axis, "cycles per position"),
             )),
-            Figure("aliased", "Power beyond the limit", (Bars("Mean over sites", "aliased", "net", {"what": "site"},
-                   "share of the power", True),), 1),
         ),
         (Table("Sites", ("net", "name", "stride"), {"aliased": "aliased"}, {"what": "site"}, ("aliased",)),),
     )  # fmt: skip

@@ -255,6 +255,9 @@ def _depth_told(rows: Sequence[Row]) -> Told:
         name: rank_correlation([float(row[name] or 0) for row in rows], changes)
         for name in ("accuracy", "layers", "margin")
     }
+    fair = [row for row in rows if row.get("matched_margin") is not None]
+    level = rank_correlation(*([float(row[name] or 0) for row in fair] for name in ("accuracy", "matched_margin")))
+    matched = "" if np.isnan(level) else f"; of P at matched margin with accuracy {level:.2f}"
     verdict = ""
     if differ:
         steadier = estimate([best], "p_top1_change").value < estimate([worst], "p_top1_change").value
@@ -267,7 +270,7 @@ def _depth_told(rows: Sequence[Row]) -> Told:
         (
             "Rank correlation of P with accuracy, layers and margin over the nets: "
             + ", ".join(f"{name} {value:.2f}" for name, value in orders.items())
-            + ". In the paper the more accurate nets change more often.",
+            + f"{matched}. In the paper the more accurate nets change more often.",
             f"At matched accuracy (photographs that all get right): {line('matched_accuracy') or 'too few'}.",
             f"At matched margin: {line('matched_margin') or 'too few pairs in every bin'}.",
             "Width, view size and depth grow together in the MobileNetV1 family, so they can't be told apart there.",
